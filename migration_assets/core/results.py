@@ -1,0 +1,187 @@
+"""What each step of a run found; written into the run folder as JSON, gathered into the evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from typing import TypeVar
+
+from pydantic import TypeAdapter
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    """Facts of one column that both the source's engine and Arrow can compute exactly.
+
+    All are None where the column's conversion makes the fact meaningless.
+
+    Attributes:
+        values: rows that are not NULL.
+        sum_low, sum_high: integers only; sums of ``v & 0xffffffff`` and ``v >> 32``.
+        minimum, maximum: rendered extremes (integers and reals as Python ``repr``).
+        bytes: texts and blobs only; sum of lengths in bytes.
+    """
+
+    values: int
+    sum_low: int | None = None
+    sum_high: int | None = None
+    minimum: str | None = None
+    maximum: str | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One extract: what the Parquet file of a table holds.
+
+    Attributes:
+        slug, source, target: the table's slug, source name and target name.
+        path: file name below the run's storage root.
+        rows: rows in the Parquet file. source_rows: rows in the snapshot, by the source's engine.
+        quarantined: rows set aside. ledger: entries, by (rule, source column) -> count.
+        digest: 16 hex digits over the Parquet file's bytes.
+        facts: target column -> facts of the Parquet file.
+        mismatches: readable lines where source facts and Parquet facts disagree; empty is proof.
+        bytes: size of the Parquet file. seconds: wall time of read, convert and write.
+    """
+
+    slug: str
+    source: str
+    target: str
+    path: str
+    rows: int
+    source_rows: int
+    quarantined: int = 0
+    ledger: dict[str, int] = field(default_factory=dict)
+    digest: str = ""
+    facts: dict[str, ColumnFacts] = field(default_factory=dict)
+    mismatches: tuple[str, ...] = ()
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """One table's load: rows and COPY bytes sent, wall seconds."""
+
+    slug: str
+    rows: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One row that is not as it should be.
+
+    ``kind``: ``missing`` (in Parquet, not in PostgreSQL), ``extra`` (the other way round) or
+    ``changed`` (then ``column``, ``expected`` and ``found`` are set). ``key`` is a JSON array of
+    the key's values, or of the row number in a table without a key.
+    """
+
+    kind: str
+    key: str
+    column: str | None = None
+    expected: str | None = None
+    found: str | None = None
+
+
+@dataclass(frozen=True)
+class ContentResult:
+    """Every cell of one table, Parquet against PostgreSQL.
+
+    ``identical`` rows + ``changed`` + ``missing`` = ``rows_expected``. ``differences`` lists at most
+    100 of them, the counts are complete.
+    """
+
+    slug: str
+    rows_expected: int
+    rows_found: int
+    identical: int
+    missing: int
+    extra: int
+    changed: int
+    columns: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """True if both sides hold the same rows."""
+        return not (self.missing or self.extra or self.changed)
+
+
+@dataclass(frozen=True)
+class ExpectationResult:
+    """One Great Expectations result, names mapped back to the true ones."""
+
+    expectation: str
+    column: str | None
+    passed: bool
+    observed: str | None = None
+    expected: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """The suite of one table."""
+
+    slug: str
+    results: tuple[ExpectationResult, ...]
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """True if every expectation holds."""
+        return all(r.passed for r in self.results)
+
+
+@dataclass(frozen=True)
+class StatementResult:
+    """One constraint, index or other statement after the load, with its wall seconds.
+
+    ``error`` is PostgreSQL's message where the object could not be made.
+    """
+
+    table: str | None
+    kind: str
+    name: str
+    seconds: float
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One object of the loaded schema that is not as planned.
+
+    ``category``: ``schema`` (columns, types, nullability, defaults, views), ``keys`` (primary and
+    unique keys, indexes, identity values) or ``references`` (foreign keys, checks).
+    """
+
+    category: str
+    table: str
+    object: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class SwapResult:
+    """The swap: the schema that went live, the one kept as the way back, wall seconds, tries."""
+
+    schema: str
+    previous: str | None
+    seconds: float
+    attempts: int
+
+
+def to_json(record: object) -> str:
+    """Serialize one result record."""
+    return TypeAdapter(type(record)).dump_json(record, indent=1).decode()
+
+
+def from_json(kind: type[T], text: str | bytes) -> T:
+    """Read what :func:`to_json` wrote."""
+    return TypeAdapter(kind).validate_json(text)

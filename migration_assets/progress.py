@@ -1,0 +1,110 @@
+"""Where a run is: written by the working process, read by whoever wants to show it.
+
+Each process keeps one small JSON file in the run folder, so that a terminal, another process and
+the web interface see the same thing without talking to each other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+WRITE_EVERY = 0.25
+LOG_EVERY = 5.0
+
+
+@dataclass
+class Task:
+    """One table in one stage.
+
+    ``total`` is the number of rows to come, None if unknown; times are seconds since the epoch.
+    """
+
+    stage: str
+    table: str
+    total: int | None
+    rows: int = 0
+    started: float = 0.0
+    finished: float | None = None
+
+    def line(self, now: float) -> str:
+        """The task as one plain line: stage, table, rows, rows/s and what is left."""
+        seconds = max((self.finished or now) - self.started, 1e-9)
+        rate = self.rows / seconds
+        text = f"{self.stage} {self.table}: {self.rows:,} rows, {rate:,.0f} rows/s"
+        if self.finished is not None:
+            return f"{text}, done in {seconds:.1f} s"
+        if self.total is not None and rate > 0:
+            left = max(self.total - self.rows, 0)
+            text += f", {left:,} left, about {left / rate:.0f} s"
+        return text
+
+
+class Progress:
+    """Keeps one process's tasks and writes them to ``folder/<pid>.json``.
+
+    Args:
+        folder: the run folder's ``progress`` folder, None to keep nothing.
+        log: called with a plain line for a task that runs longer than LOG_EVERY seconds.
+    """
+
+    def __init__(self, folder: Path | None = None, log: Callable[[str], None] | None = None) -> None:
+        self._path = folder / f"{os.getpid()}.json" if folder else None
+        self._log = log
+        self._tasks: list[Task] = []
+        self._written = 0.0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def task(self, stage: str, table: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """Show ``stage`` of ``table`` while the block runs; yields a function that adds rows."""
+        task = Task(stage, table, total, started=time.time())
+        logged = task.started
+        with self._lock:
+            self._tasks.append(task)
+        self._write()
+
+        def advance(rows: int) -> None:
+            nonlocal logged
+            task.rows += rows
+            self._write()
+            now = time.time()
+            if self._log and now - logged >= LOG_EVERY:
+                logged = now
+                self._log(task.line(now))
+
+        try:
+            yield advance
+        finally:
+            task.finished = time.time()
+            self._write(force=task.finished - task.started > WRITE_EVERY)
+
+    def flush(self) -> None:
+        """Write the present state whatever the time."""
+        self._write(force=True)
+
+    def _write(self, force: bool = False) -> None:
+        if self._path is None:
+            return
+        with self._lock:
+            now = time.time()
+            if not force and now - self._written < WRITE_EVERY:
+                return
+            self._written = now
+            part = self._path.with_suffix(".part")
+            part.write_text(json.dumps([asdict(t) for t in self._tasks]))
+            part.replace(self._path)
+
+
+def read_tasks(folder: Path) -> list[Task]:
+    """All tasks of a run in order of their start; an empty list before it has begun."""
+    tasks = [
+        Task(**record) for path in sorted(folder.glob("*.json")) for record in json.loads(path.read_text())
+    ]
+    return sorted(tasks, key=lambda t: t.started)

@@ -1,0 +1,137 @@
+"""The folder of one run: where each step leaves what the next one, and the evidence, needs.
+
+Everything below it is readable by its owner only. Parquet files may live elsewhere, on any
+``pyarrow.fs`` URI; all else is local.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pyarrow import fs
+
+from migration_assets.core import results
+from migration_assets.core.catalog import Catalog
+from migration_assets.core.plan import Plan
+from migration_assets.core.profile import Profile
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and records of one run.
+
+    Attributes:
+        path: the run's local folder.
+        storage: a ``pyarrow.fs`` URI for Parquet, None for ``<path>/extract``.
+    """
+
+    path: Path
+    storage: str | None = None
+
+    def create(self) -> RunFolder:
+        """Make the folders (0700) if they are not there; returns self."""
+        for part in ("", "raw", "ledger", "quarantine", "progress", "results"):
+            (self.path / part).mkdir(mode=0o700, parents=True, exist_ok=True)
+        filesystem, root = self.filesystem()
+        filesystem.create_dir(root, recursive=True)
+        return self
+
+    def filesystem(self) -> tuple[fs.FileSystem, str]:
+        """The file system and the folder in it that hold this run's Parquet files."""
+        if self.storage is None:
+            return fs.LocalFileSystem(), str(self.path / "extract")
+        filesystem, root = fs.FileSystem.from_uri(self.storage)
+        return filesystem, f"{root}/{self.path.name}"
+
+    @property
+    def snapshot(self) -> Path:
+        """The copied source, where the source is one file."""
+        return self.path / "snapshot.db"
+
+    def raw(self, slug: str) -> Path:
+        """The Arrow IPC file of one table's lanes, between profile and conversion."""
+        return self.path / "raw" / f"{slug}.arrow"
+
+    def ledger_part(self, slug: str) -> Path:
+        """One table's part of the ledger."""
+        return self.path / "ledger" / f"{slug}.parquet"
+
+    def quarantine_part(self, slug: str) -> Path:
+        """One table's part of the quarantine."""
+        return self.path / "quarantine" / f"{slug}.parquet"
+
+    @property
+    def ledger(self) -> Path:
+        """The whole ledger."""
+        return self.path / "ledger.parquet"
+
+    @property
+    def quarantine(self) -> Path:
+        """All quarantined rows."""
+        return self.path / "quarantine.parquet"
+
+    @property
+    def evidence(self) -> Path:
+        """The machine-readable result."""
+        return self.path / "evidence.json"
+
+    @property
+    def report(self) -> Path:
+        """The result for people."""
+        return self.path / "report.html"
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write ``name`` below the folder atomically (0600) and return its path."""
+        target = self.path / name
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = target.with_name(target.name + ".part")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        part.replace(target)
+        return target
+
+    def write_result(self, stage: str, slug: str, record: object) -> None:
+        """Keep ``record`` as the result of ``stage`` for the table ``slug``."""
+        self.write_text(f"results/{stage}/{slug}.json", results.to_json(record))
+
+    def read_result(self, stage: str, slug: str, kind: type[T]) -> T | None:
+        """The result of ``stage`` for ``slug``, None if there is none."""
+        path = self.path / "results" / stage / f"{slug}.json"
+        return results.from_json(kind, path.read_bytes()) if path.exists() else None
+
+    def read_results(self, stage: str, kind: type[T]) -> dict[str, T]:
+        """All results of ``stage`` by slug, in order of slug."""
+        folder = self.path / "results" / stage
+        if not folder.is_dir():
+            return {}
+        return {p.stem: results.from_json(kind, p.read_bytes()) for p in sorted(folder.glob("*.json"))}
+
+    def write_catalog(self, catalog: Catalog) -> None:
+        """Keep the catalog as reflected from this run's snapshot."""
+        self.write_text("catalog.json", catalog.to_json())
+
+    def write_profile(self, profile: Profile) -> None:
+        """Keep the profile of this run's snapshot."""
+        self.write_text("profile.json", profile.to_json())
+
+    def write_plan(self, plan: Plan) -> None:
+        """Keep the plan this run follows."""
+        self.write_text("plan.json", plan.to_json())
+
+    def catalog(self) -> Catalog:
+        """The catalog of this run's snapshot; raises FileNotFoundError before the extract."""
+        return Catalog.from_json((self.path / "catalog.json").read_bytes())
+
+    def profile(self) -> Profile:
+        """The profile of this run's snapshot; raises FileNotFoundError before the extract."""
+        return Profile.from_json((self.path / "profile.json").read_bytes())
+
+    def plan(self) -> Plan:
+        """The plan of this run; raises FileNotFoundError before the extract."""
+        return Plan.from_json((self.path / "plan.json").read_bytes())

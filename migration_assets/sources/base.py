@@ -1,0 +1,111 @@
+"""What every source adapter offers; no other layer knows which source it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from migration_assets.core.catalog import Catalog, Table
+from migration_assets.core.profile import Lane
+from migration_assets.core.results import ColumnFacts
+
+BATCH_ROWS = 65_536
+"""Rows of one raw batch: large enough to be fast, small enough to keep memory flat."""
+
+
+class LanesMissing(Exception):
+    """Values were found that no requested lane carries; read the table again with wider lanes."""
+
+    def __init__(self, table: str, columns: Sequence[str]) -> None:
+        super().__init__(f'table "{table}": more storage classes than asked for in {list(columns)}')
+        self.columns = tuple(columns)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One point in time of the whole source.
+
+    Attributes:
+        id: the same for the same content, as far as the engine can tell.
+        taken_at: ISO 8601 in UTC.
+        bytes: size of the copy or None.
+        source: the source's location without credentials.
+    """
+
+    id: str
+    taken_at: str
+    bytes: int | None
+    source: str
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """Facts of one table computed by the source's own engine.
+
+    ``columns`` maps column -> lane -> facts of that lane (``values`` counts that lane's values).
+    ``non_null`` maps column -> rows in which it is not NULL.
+    """
+
+    rows: int
+    non_null: dict[str, int]
+    columns: dict[str, dict[Lane, ColumnFacts]]
+
+
+class SnapshotReader(Protocol):
+    """A taken snapshot, to be read from any thread; nothing but the snapshot is touched."""
+
+    snapshot: Snapshot
+
+    def catalog(self) -> Catalog:
+        """Reflect what the source declares. Unreadable tables are in ``skipped`` by name."""
+
+    def expected_lanes(self, table: Table) -> dict[str, tuple[Lane, ...]]:
+        """The lanes to try first, per column, from the declaration alone."""
+
+    def read(
+        self, table: Table, lanes: Mapping[str, tuple[Lane, ...]]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the table in raw batches of at most BATCH_ROWS rows, in a fixed order.
+
+        Fields are named ``<column position>:<lane>``, in column order and lane order; types
+        are int64, float64 and binary. Generated columns are read like the others.
+
+        Raises:
+            LanesMissing: after the last batch, or before, if a value fits no requested lane.
+        """
+
+    def facts(self, table: Table) -> SourceFacts:
+        """Count and sum the table by the source's own engine."""
+
+    def next_value(self, table: Table) -> int | None:
+        """The number ``table.auto_column`` would take next, None without such a column."""
+
+    def orphans(self, table: Table) -> dict[int, int]:
+        """Foreign key position -> rows whose parent is missing (only those above 0)."""
+
+    def close(self) -> None:
+        """Release the snapshot's connections; the copy stays."""
+
+
+class Source(Protocol):
+    """A source database by URL; never written to."""
+
+    kind: str
+    location: str
+    """The URL without credentials."""
+
+    def check(self) -> None:
+        """Open and read the header; raises InputError in one line if it can not be used."""
+
+    def reflect(self) -> Catalog:
+        """The catalog straight from the source, for definitions and ``init``, without a copy."""
+
+    def take_snapshot(self, path: Path) -> SnapshotReader:
+        """Copy one consistent state of the source to ``path`` and open it."""
+
+    def open_snapshot(self, path: Path) -> SnapshotReader:
+        """Open a snapshot that :meth:`take_snapshot` made before."""
