@@ -177,6 +177,49 @@ class SwapResult:
     attempts: int
 
 
+@dataclass(frozen=True)
+class SourceResult:
+    """What was read (stage ``source``, slug ``all``): see ``sources.base.Snapshot``.
+
+    ``location`` is without credentials, ``taken_at`` is ISO 8601 in UTC.
+    """
+
+    kind: str
+    location: str
+    snapshot_id: str
+    taken_at: str
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """What is written to (stage ``target``, slug ``all``); ``location`` is without credentials."""
+
+    location: str
+    schema: str
+    incoming: str | None = None
+    server_version: str | None = None
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """Which plan the run follows (stage ``plan``, slug ``all``).
+
+    ``cached_digest`` is that of the plan the definitions were made from, None if not known.
+    """
+
+    digest: str
+    cached_digest: str | None = None
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """Wall seconds of one whole stage (stage ``stages``, slug: its name), over all its tables."""
+
+    name: str
+    seconds: float
+
+
 def to_json(record: object) -> str:
     """Serialize one result record."""
     return TypeAdapter(type(record)).dump_json(record, indent=1).decode()
