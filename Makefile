@@ -10,6 +10,11 @@ STAMP := $(VENV)/.installed
 MIGRATION_HOME ?= $(CURDIR)/migrations
 export MIGRATION_HOME
 
+# As the user wrote them: a dollar or a quote in a password or path reaches the program unchanged.
+export RAW_SOURCE := $(value SOURCE)
+export RAW_TARGET := $(value TARGET)
+export RAW_SCHEMA := $(value SCHEMA)
+
 SAMPLE := $(MIGRATION_HOME)/sample/price_tracker.db
 SAMPLE_CODE := migration_assets/sample/price_tracker.py
 
@@ -42,11 +47,13 @@ ui: $(STAMP) ## Open the Dagster UI on what has been run (webserver and daemon)
 	@$(BIN)/migration-assets ui
 
 migrate: $(STAMP) ## Move your own: make migrate SOURCE=sqlite:///path/app.db [TARGET=postgresql://…] [SCHEMA=…]
-	@test -n '$(SOURCE)' || { echo "Which database? make migrate SOURCE=sqlite:///path/app.db" >&2; exit 2; }
-	@$(BIN)/migration-assets migrate '$(SOURCE)' $(if $(TARGET),--target '$(TARGET)') $(if $(SCHEMA),--schema '$(SCHEMA)')
+	@test -n "$$RAW_SOURCE" || { echo "Which database? make migrate SOURCE=sqlite:///path/app.db" >&2; exit 2; }
+	@$(BIN)/migration-assets migrate "$$RAW_SOURCE" \
+	  $${RAW_TARGET:+--target "$$RAW_TARGET"} $${RAW_SCHEMA:+--schema "$$RAW_SCHEMA"}
 
-test: $(STAMP) lint ## Style, types and tests
+test: $(STAMP) ## Tests, style and types
 	@$(BIN)/python -m pytest -q
+	@$(MAKE) --no-print-directory lint
 
 lint: $(STAMP) ## Style and types only
 	@$(BIN)/ruff check .
