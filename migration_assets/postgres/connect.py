@@ -1,0 +1,327 @@
+"""Connections to a target, and every way they fail, in one line that never shows a password."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import adbc_driver_manager
+import psycopg2
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import make_dsn, parse_dsn
+
+from migration_assets.core.config import TargetConfig
+from migration_assets.errors import BrokenOffError, InputError
+from migration_assets.postgres import embedded
+
+CONNECT_SECONDS = 4
+"""For each address of the host, so that a target that is down is known within five seconds."""
+
+APPLICATION_NAME = "migration_assets"
+
+SESSION = """
+SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres';
+SET bytea_output = 'hex'; SET extra_float_digits = 1; SET standard_conforming_strings = on;
+SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0
+"""
+"""Plain SET, so that it works through a pooler in session mode; roles may carry other defaults."""
+
+KEEPALIVE = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+"""A server that vanished is noticed within a minute."""
+
+_SCHEME = re.compile(r"^postgres(?:ql)?(?:\+psycopg2?)?://")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One schema of one PostgreSQL database.
+
+    Attributes:
+        url: any URL that libpq takes; a password in it is never shown.
+        schema: the schema that readers use.
+        password_file: a file with the password; it is read at each connection.
+    """
+
+    url: str = field(repr=False)
+    schema: str
+    password_file: Path | None = field(default=None, repr=False)
+
+    @property
+    def location(self) -> str:
+        """Host and database for people, without user and password."""
+        return _location(parameters(self))
+
+
+def resolve_target(config: TargetConfig, schema: str, folder: Path, home: Path) -> Target:
+    """The target that ``config`` names; starts the embedded server if it is that one.
+
+    Args:
+        config: the target's part of the configuration.
+        schema: the schema to load into.
+        folder: the migration's folder; a relative ``password_file`` is below it.
+        home: the migration home, which owns the embedded server.
+
+    Raises:
+        InputError: the URL is malformed, the password file is missing, or the embedded server
+            does not start.
+    """
+    password_file = folder / config.password_file if config.password_file else None
+    url = embedded.start(home) if config.url == "embedded" else config.url
+    target = Target(url, schema, password_file)
+    parameters(target)
+    return target
+
+
+def parameters(target_or_url: Target | str) -> dict[str, str]:
+    """The libpq parameters of a target, password included if it is known here.
+
+    Raises:
+        InputError: malformed URL, or the password file can not be read.
+    """
+    url = target_or_url if isinstance(target_or_url, str) else target_or_url.url
+    if not _SCHEME.match(url):
+        raise InputError(f"target URL must be postgresql://user@host:port/database, not {redact(url)}")
+    try:
+        found = dict(parse_dsn(_SCHEME.sub("postgresql://", url)))
+    except psycopg2.ProgrammingError as error:
+        unknown = re.search(r'invalid URI query parameter: "([^"]*)"', str(error))
+        if unknown:
+            raise InputError(f"target URL has an unknown parameter {unknown[1]}") from None
+        found = {"host": "@"}
+    # libpq cuts at the first @ and would look for a host named like the rest of the password.
+    if "@" in found.get("host", "") and not found["host"].startswith("/"):
+        raise InputError(
+            f"malformed target URL {redact(url)}: write special characters of user, password and "
+            "database percent-encoded (@ is %40)"
+        ) from None
+    if not all(part.isdecimal() for part in found.get("port", "").split(",") if part):
+        raise InputError(f"malformed port in target URL {redact(url)}")
+    password_file = target_or_url.password_file if isinstance(target_or_url, Target) else None
+    if password_file is not None:
+        found["password"] = _password(password_file)
+    return found
+
+
+def connect(target_or_url: Target | str, **options: Any) -> Connection:
+    """Open a psycopg2 connection: UTC, UTF-8, no time limits, known by ``application_name``.
+
+    Args:
+        target_or_url: where to.
+        options: libpq parameters that win over the URL's.
+
+    Raises:
+        InputError: the server is down, the password is wrong, there is no such database, or its
+            encoding is not UTF8.
+    """
+    asked = {
+        "connect_timeout": str(CONNECT_SECONDS),
+        "application_name": APPLICATION_NAME,
+        **KEEPALIVE,
+        **parameters(target_or_url),
+        **{name: str(value) for name, value in options.items()},
+        "client_encoding": "UTF8",
+    }
+    try:
+        connection = psycopg2.connect(make_dsn(**asked))
+    except psycopg2.Error as error:
+        raise InputError(_connect_message(error, asked)) from None
+    encoding = connection.get_parameter_status("server_encoding")
+    if encoding != "UTF8":
+        connection.close()
+        raise InputError(
+            f"database {_location(asked)} is encoded in {encoding}: values would be changed; "
+            "create it with ENCODING 'UTF8'"
+        )
+    with broken_off("the start of a session", asked), connection.cursor() as cursor:
+        cursor.execute(SESSION)
+    connection.commit()
+    return connection
+
+
+@contextmanager
+def session(target_or_url: Target | str, what: str, **options: Any) -> Iterator[Connection]:
+    """A connection for one piece of work: committed at its end, rolled back on an error, closed.
+
+    Args:
+        target_or_url: where to.
+        what: the work, for the message if the connection is lost, such as ``load of table "a"``.
+        options: as for :func:`connect`.
+
+    Raises:
+        InputError: as :func:`connect`.
+        BrokenOffError: the server was lost in the middle.
+    """
+    connection = connect(target_or_url, **options)
+    try:
+        with broken_off(what, target_or_url), connection:
+            yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def adbc(target: Target | str) -> Iterator[Any]:
+    """An ADBC connection (``adbc_driver_postgresql.dbapi``) with the same session settings.
+
+    Raises:
+        InputError: as :func:`connect`.
+    """
+    import adbc_driver_postgresql.dbapi  # slow to import, needed by the read-back only
+
+    asked = {
+        "connect_timeout": str(CONNECT_SECONDS),
+        "application_name": APPLICATION_NAME,
+        **KEEPALIVE,
+        **parameters(target),
+        "client_encoding": "UTF8",
+    }
+    try:
+        # The driver hands its URI to libpq, which takes the other form of it just as well.
+        connection = adbc_driver_postgresql.dbapi.connect(make_dsn(**asked))
+    except adbc_driver_manager.Error as error:
+        raise InputError(_connect_message(error, asked)) from None
+    try:
+        with connection.cursor() as cursor:
+            for statement in SESSION.strip().split(";"):
+                cursor.execute(statement)
+        connection.commit()
+        yield connection
+    finally:
+        connection.close()
+
+
+def sqlalchemy_url(target: Target) -> str:
+    """The target as an SQLAlchemy URL with the password in it; not for eyes or files.
+
+    Great Expectations reads ``$name`` in it as a variable: every ``$`` is percent-encoded.
+    """
+    from sqlalchemy.engine import URL  # slow to import, needed by the expectations only
+
+    found = parameters(target)
+    known = {name: found.pop(name, None) for name in ("user", "password", "dbname")}
+    if "," in found.get("host", ""):
+        hosts = found.pop("host").split(",")
+        ports = found.pop("port", "").split(",")
+        ports = ports * len(hosts) if len(ports) == 1 else ports
+        query: dict[str, Any] = dict(found)
+        query["host"] = tuple(
+            f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=True)
+        )
+    else:
+        query = dict(found)
+    url = URL.create(
+        "postgresql+psycopg2",
+        username=known["user"],
+        password=known["password"],
+        database=known["dbname"],
+        query={"application_name": APPLICATION_NAME, **query},
+    )
+    return url.render_as_string(hide_password=False).replace("$", "%24")
+
+
+def redact(url: str) -> str:
+    """``url`` without its password, whatever form it has."""
+    head, separator, rest = url.partition("://")
+    if separator:
+        query_at = rest.find("?")
+        authority = rest if query_at < 0 else rest[:query_at]
+        # The last @ before the path's end: an unencoded @ or / may stand in the password.
+        at = authority.rfind("@")
+        if at >= 0:
+            user, colon, _ = authority[:at].partition(":")
+            rest = user + (":***" if colon else "") + rest[at:]
+        url = head + separator + rest
+    return re.sub(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'][^\s&]*)", r"\1***", url, flags=re.IGNORECASE)
+
+
+@contextmanager
+def broken_off(what: str, target_or_url: Target | str | dict[str, str]) -> Iterator[None]:
+    """Turn the loss of the server inside the block into one line.
+
+    Other database errors pass as they are: what they mean is known only to the caller.
+
+    Args:
+        what: the work that is broken off, such as ``load of table "a"``.
+        target_or_url: where it was going on.
+
+    Raises:
+        BrokenOffError: the connection was lost, the server shut down, or its disk is full.
+    """
+    try:
+        yield
+    except (psycopg2.Error, adbc_driver_manager.Error) as error:
+        if not _lost(error):
+            raise
+        found = target_or_url if isinstance(target_or_url, dict) else parameters(target_or_url)
+        reason = _clean(_first_line(error), found) or "connection lost"
+        raise BrokenOffError(
+            f"{what} broke off at {_location(found)}: {reason}; the live schema is as it was, run again"
+        ) from error
+
+
+def _lost(error: Exception) -> bool:
+    """True if the server, not the statement, is the cause."""
+    state = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
+    if state:
+        # PostgreSQL manual, "PostgreSQL Error Codes": connection, resources, shutdown, system.
+        return state[:2] in {"08", "53", "58", "XX"} or state[:3] == "57P"
+    if isinstance(error, psycopg2.InterfaceError):
+        return "closed" in str(error)
+    return isinstance(error, psycopg2.OperationalError | adbc_driver_manager.OperationalError) or (
+        "server closed the connection" in str(error) or "no connection to the server" in str(error)
+    )
+
+
+def _connect_message(error: Exception, found: dict[str, str]) -> str:
+    text = str(error)
+    state = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
+    where = _location(found)
+    user = f'user "{found["user"]}"' if "user" in found else "this user"
+    if state == "28P01" or "password authentication failed" in text:
+        return f"wrong password for {user} at {where}"
+    if "no password supplied" in text:
+        return f"{user} at {where} needs a password: put it in the URL, a password_file, PGPASSWORD or .pgpass"
+    if state == "3D000" or re.search(r'database ".*" does not exist', text):
+        return f"no such database: {where}; create it first"
+    if re.search(r'role ".*" does not exist', text):
+        return f"no such role: {user} at {where}"
+    if "could not translate host name" in text:
+        return f"unknown host: {where}"
+    if "Connection refused" in text or "No such file or directory" in text:
+        return f"no server answers at {where}: is PostgreSQL running there?"
+    if "timeout expired" in text or "timed out" in text or "unreachable" in text:
+        return f"no answer from {where} within {found['connect_timeout']} s"
+    return f"cannot connect to {where}: {_clean(_last_line(error), found)}"
+
+
+def _location(found: dict[str, str]) -> str:
+    host = found.get("host", "localhost")
+    port = f":{found['port']}" if "port" in found and not host.startswith("/") else ""
+    return f"{host}{port}/{found.get('dbname', '')}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[-1]
+
+
+def _clean(text: str, found: dict[str, str]) -> str:
+    password = found.get("password")
+    text = text.replace(password, "***") if password else text
+    return redact(re.sub(r"\s+", " ", text))
+
+
+def _password(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InputError(f"password file {path} can not be read: {reason}") from None
+    return text.rstrip("\r\n")

@@ -1,0 +1,145 @@
+"""Fixtures: one embedded PostgreSQL for the whole session, a schema and roles for each test."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+
+from migration_assets.postgres import embedded
+
+FAST = {"fsync": "off"}
+"""The session's server is thrown away; what it would lose in a crash is not missed."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of one test, reachable by TCP, whose password is asked for.
+
+    ``url`` is the superuser's over the socket; ``port`` listens on 127.0.0.1 and wants scram.
+    """
+
+    home: Path
+    url: str
+    port: int
+
+    def stop(self) -> None:
+        """Shut the server down, as an administrator would."""
+        embedded.stop(self.home)
+
+    def tcp(self, user: str, password: str, database: str = "postgres") -> str:
+        """A URL that needs the password."""
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A login role that owns nothing and may only create schemas in its database."""
+
+    name: str
+    url: str
+
+
+@pytest.fixture(scope="session")
+def pg_home() -> Iterator[Path]:
+    """The migration home that owns the session's server."""
+    home = Path(tempfile.mkdtemp(prefix="migration_home_"))
+    yield home
+    _remove(home)
+
+
+@pytest.fixture(scope="session")
+def pg_url(pg_home: Path) -> str:
+    """URL of the session's embedded PostgreSQL, as superuser."""
+    return embedded.start(pg_home, FAST)
+
+
+@pytest.fixture
+def schema(pg_url: str) -> Iterator[str]:
+    """A fresh schema name; the schema, its incoming and its previous ones are dropped afterwards."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    yield name
+    connection = psycopg2.connect(pg_url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", (name,))
+        for (found,) in cursor.fetchall():
+            cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(found)))
+    connection.close()
+
+
+@pytest.fixture
+def database(pg_url: str) -> Iterator[str]:
+    """URL of a fresh database of the session's server, as superuser."""
+    name = f"d_{uuid.uuid4().hex[:12]}"
+    connection = psycopg2.connect(pg_url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield pg_url.replace("/postgres?", f"/{name}?")
+        cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    connection.close()
+
+
+@pytest.fixture
+def make_role(database: str) -> Iterator[Callable[..., Role]]:
+    """A function that makes a NOSUPERUSER login role of the test's own ``database``.
+
+    ``make_role(create=False)`` makes one without the right to create schemas.
+    """
+    connection = psycopg2.connect(database)
+    connection.autocommit = True
+    made: list[str] = []
+
+    def make(create: bool = True) -> Role:
+        name = f"r_{uuid.uuid4().hex[:12]}"
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("CREATE ROLE {} LOGIN NOSUPERUSER").format(sql.Identifier(name)))
+            if create:
+                cursor.execute(
+                    sql.SQL("GRANT CREATE ON DATABASE {} TO {}").format(
+                        sql.Identifier(connection.info.dbname), sql.Identifier(name)
+                    )
+                )
+        made.append(name)
+        return Role(name, database.replace("//postgres@", f"//{name}@"))
+
+    yield make
+    with connection.cursor() as cursor:
+        for name in made:
+            cursor.execute(sql.SQL("DROP OWNED BY {0} CASCADE").format(sql.Identifier(name)))
+            cursor.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+    connection.close()
+
+
+@pytest.fixture
+def pg_server() -> Iterator[Server]:
+    """A server of the test's own: it may be stopped, and asks for passwords on 127.0.0.1."""
+    home = Path(tempfile.mkdtemp(prefix="migration_home_"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = embedded.start(home, {**FAST, "listen_addresses": "127.0.0.1"}, port=port)
+    rules = embedded.data_folder(home) / "pg_hba.conf"
+    rules.write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_reload_conf()")
+    connection.close()
+    yield Server(home, url, port)
+    _remove(home)
+
+
+def _remove(home: Path) -> None:
+    embedded.stop(home)
+    shutil.rmtree(embedded.data_folder(home).parent, ignore_errors=True)
+    shutil.rmtree(home, ignore_errors=True)
