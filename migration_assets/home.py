@@ -1,0 +1,320 @@
+"""The migration home: one folder per migration, and the Dagster instance of all of them.
+
+::
+
+    <home>/<name>/defs.yaml    what the user writes
+    <home>/<name>/secrets/     passwords, readable by the owner only
+    <home>/<name>/state/       cached catalog and profile, from which the definitions are made
+    <home>/<name>/runs/        one folder per run
+    <home>/dagster/            DAGSTER_HOME: run history and event log
+
+Nothing is ever written into the installed package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+import yaml
+from pydantic import ValidationError
+
+from migration_assets.core.config import MigrationConfig
+from migration_assets.errors import InputError
+from migration_assets.run_folder import RunFolder
+
+VARIABLE = "MIGRATION_HOME"
+DEFAULT = "migrations"
+COMPONENT = "migration_assets.components.DatabaseMigrationComponent"
+TARGET = "staging"
+"""The environment that a migration made from the command line loads into."""
+
+_RESERVED = frozenset({"dagster"})
+_MAX_NAME = 48
+"""Leaves room for suffixes of schema names below PostgreSQL's 63 bytes."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One migration of a home: its folder and what its ``defs.yaml`` says."""
+
+    home: Path
+    folder: Path
+    config: MigrationConfig
+
+    @property
+    def name(self) -> str:
+        """The migration's name, which is also its folder's."""
+        return self.config.name
+
+    @property
+    def defs_yaml(self) -> Path:
+        """The file the user writes."""
+        return self.folder / "defs.yaml"
+
+    @property
+    def state(self) -> Path:
+        """The cached catalog and profile."""
+        return self.folder / "state" / "state.json"
+
+    def run_folder(self, run_id: str) -> RunFolder:
+        """The folder of one run; nothing is made."""
+        return RunFolder(self.folder / "runs" / run_id, self.config.storage)
+
+
+def home_path() -> Path:
+    """The migration home: ``MIGRATION_HOME``, else ``./migrations``; nothing is made."""
+    return Path(os.environ.get(VARIABLE) or DEFAULT).expanduser().absolute()
+
+
+def dagster_home(home: Path) -> Path:
+    """Make the home's Dagster folder (0700) with its ``dagster.yaml``; returns the folder."""
+    folder = home / "dagster"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = folder / "dagster.yaml"
+    if not config.exists():
+        template = resources.files("migration_assets").joinpath("dagster.yaml").read_text()
+        part = config.with_suffix(f".{os.getpid()}")
+        part.write_text(template)
+        part.replace(config)
+    return folder
+
+
+def migration_names(home: Path) -> list[str]:
+    """The names of all migrations of the home, sorted; empty if there is no home."""
+    if not home.is_dir():
+        return []
+    return sorted(p.parent.name for p in home.glob("*/defs.yaml") if p.parent.name not in _RESERVED)
+
+
+def load(home: Path, name: str) -> Migration:
+    """Read one migration.
+
+    Raises:
+        InputError: there is no such migration, or its ``defs.yaml`` is not usable.
+    """
+    folder = home / name
+    path = folder / "defs.yaml"
+    if not path.is_file():
+        raise InputError(f'no migration "{name}" in {home}: there is no {path}')
+    config = read_config(path)
+    if config.name != name:
+        raise InputError(f'{path}: name "{config.name}" must be that of its folder, "{name}"')
+    return Migration(home=home, folder=folder, config=config)
+
+
+def read_config(path: Path) -> MigrationConfig:
+    """Read a ``defs.yaml``.
+
+    Raises:
+        InputError: it is no YAML, names another component, or has a wrong key or value.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise InputError(f"{path}: can not be read: {error.strerror}") from error
+    if not isinstance(document, dict):
+        raise InputError(f'{path}: must be a mapping with the keys "type" and "attributes"')
+    for key in document:
+        if key not in {"type", "attributes"}:
+            raise InputError(f'{path}: unknown key "{key}"; known are "type" and "attributes"')
+    if document.get("type") != COMPONENT:
+        raise InputError(f'{path}: key "type" must be {COMPONENT}')
+    attributes = document.get("attributes")
+    if not isinstance(attributes, dict):
+        raise InputError(f'{path}: key "attributes" must be a mapping')
+    try:
+        return MigrationConfig.model_validate(resolve_templates(attributes))
+    except ValidationError as error:
+        raise InputError(f"{path}: {_first_problem(error)}") from error
+
+
+def resolve_templates(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fill in ``{{ env.NAME }}`` and the like, by Dagster's rules for component YAML."""
+    if "{{" not in repr(attributes):
+        return attributes
+    from dagster import ResolutionContext  # slow to import, and seldom needed
+
+    resolved: Mapping[str, Any] = ResolutionContext.default().resolve_value(dict(attributes))
+    return resolved
+
+
+def _first_problem(error: ValidationError) -> str:
+    details = error.errors(include_url=False)
+    first = min(details, key=lambda d: d["type"] != "extra_forbidden")
+    key = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f'unknown key "{key}"{more}'
+    if first["type"] == "missing":
+        return f'key "{key}" is missing{more}'
+    return f'key "{key}": {first["msg"]}{more}'
+
+
+def create(
+    home: Path,
+    name: str,
+    source_url: str,
+    target_url: str | None = None,
+    schema: str | None = None,
+) -> Migration:
+    """Make the folder of a new migration with its ``defs.yaml``.
+
+    Args:
+        home: the migration home, made if it is not there.
+        name: name of the migration, ``[A-Za-z0-9_]+``.
+        source_url: source URL, kept as it is.
+        target_url: target URL, None for the embedded PostgreSQL. A password in it goes to
+            ``secrets/staging.password``, never into the YAML.
+        schema: target schema, None for the migration's name.
+
+    Raises:
+        InputError: there is such a migration already, or the name can not be one.
+    """
+    folder = home / name
+    if name in _RESERVED or not re.fullmatch(r"[A-Za-z0-9_]+", name):
+        raise InputError(f'"{name}" can not be the name of a migration: use letters, digits and _')
+    if (folder / "defs.yaml").exists():
+        raise InputError(f'there is a migration "{name}" in {home} already')
+    url, password = split_password(target_url) if target_url else ("embedded", None)
+    for part in (folder, folder / "secrets", folder / "state", folder / "runs"):
+        part.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target: dict[str, Any] = {"url": url}
+    if password is not None:
+        target["password_file"] = _write_password(folder, password)
+    if schema is not None:
+        target["schema"] = schema
+    document = {
+        "type": COMPONENT,
+        "attributes": {"name": name, "source": source_url, "targets": {TARGET: target}},
+    }
+    path = folder / "defs.yaml"
+    part = path.with_suffix(".part")
+    part.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    part.replace(path)
+    return load(home, name)
+
+
+def find_or_create(
+    home: Path, source_url: str, target_url: str | None = None, schema: str | None = None
+) -> Migration:
+    """The migration of this source, target and schema; a new one if there is none.
+
+    The same three always lead to the same migration, so that a run repeated on the command line
+    is one more run of it. A new password is kept.
+
+    Raises:
+        InputError: the target's URL is none, or an existing ``defs.yaml`` of that name is broken.
+    """
+    url, password = split_password(target_url) if target_url else ("embedded", None)
+    stem = _stem(source_url)
+    digest = hashlib.sha256(repr((source_url, url, schema)).encode()).hexdigest()
+    numbers = (digest[at : at + 4] for at in range(0, 60, 4))
+    for name in (stem, *(f"{stem}_{number}" for number in numbers)):
+        if name in _RESERVED:
+            continue
+        if not (home / name / "defs.yaml").exists():
+            return create(home, name, source_url, target_url, schema)
+        migration = load(home, name)
+        if _is_of(migration.config, source_url, url, schema):
+            if password is not None:
+                _write_password(migration.folder, password)
+            return migration
+    raise InputError(f"no free name for {stem} in {home}: remove migrations that are not needed")
+
+
+def _is_of(config: MigrationConfig, source_url: str, url: str, schema: str | None) -> bool:
+    target = config.targets.get(TARGET)
+    if target is None or config.source != source_url or target.url != url:
+        return False
+    return target.schema_name == schema or config.schema_of(TARGET) == schema
+
+
+def _stem(source_url: str) -> str:
+    """A name from the last part of a URL's path, without its suffix."""
+    last = unquote(urlsplit(source_url).path).rstrip("/").rpartition("/")[2]
+    plain = re.sub(r"[^A-Za-z0-9]+", "_", last.rpartition(".")[0] or last).strip("_").lower()
+    return plain[:_MAX_NAME] or "migration"
+
+
+def split_password(url: str) -> tuple[str, str | None]:
+    """Take the password out of a PostgreSQL URL, wherever it stands in it.
+
+    Raises:
+        InputError: it is no ``postgresql://`` URL.
+    """
+    if url == "embedded":
+        return url, None
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InputError("the target is not a URL; give postgresql://user@host:port/database") from error
+    if not re.fullmatch(r"postgres(ql)?(\+\w+)?", parts.scheme) or "://" not in url:
+        raise InputError(
+            "the target must be embedded or a URL postgresql://user@host:port/database"
+        )
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    password = next((value for key, value in query if key == "password"), None)
+    userinfo, at, host = parts.netloc.rpartition("@")
+    user, colon, inline = userinfo.partition(":")
+    if colon:
+        password = unquote(inline)
+    if password is None:
+        return urlunsplit(parts._replace(scheme="postgresql")), None
+    rest = urlencode([item for item in query if item[0] != "password"], quote_via=quote, safe="/")
+    stripped = parts._replace(scheme="postgresql", netloc=f"{user}{at}{host}", query=rest)
+    return urlunsplit(stripped), password
+
+
+def _write_password(folder: Path, password: str) -> str:
+    """Keep the password readable by the owner only; returns the file's name in the folder."""
+    name = f"secrets/{TARGET}.password"
+    (folder / "secrets").mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(password)
+    return name
+
+
+def run_folders(migration: Migration) -> list[RunFolder]:
+    """All run folders of a migration, the newest first."""
+    runs = migration.folder / "runs"
+    if not runs.is_dir():
+        return []
+    paths = sorted((p for p in runs.iterdir() if p.is_dir()), key=lambda p: -p.stat().st_mtime)
+    return [migration.run_folder(path.name) for path in paths]
+
+
+def prune(migration: Migration, current: str) -> list[str]:
+    """Drop run folders beyond ``keep_runs``, with their Parquet; returns the dropped run ids.
+
+    The current run and the newest one that went live are always kept.
+    """
+    return [folder.path.name for folder in _dropped(migration, current)]
+
+
+def _dropped(migration: Migration, current: str) -> Iterator[RunFolder]:
+    folders = run_folders(migration)
+    live = next((f for f in folders if (f.path / "results" / "swap" / "all.json").exists()), None)
+    kept = {current} | ({live.path.name} if live else set())
+    for folder in folders:
+        if folder.path.name in kept:
+            continue
+        if len(kept) < migration.config.keep_runs:
+            kept.add(folder.path.name)
+            continue
+        if folder.storage is not None:
+            filesystem, root = folder.filesystem()
+            filesystem.delete_dir(root)
+        shutil.rmtree(folder.path)
+        yield folder
