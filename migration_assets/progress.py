@@ -54,7 +54,9 @@ class Progress:
         log: called with a plain line for a task that runs longer than LOG_EVERY seconds.
     """
 
-    def __init__(self, folder: Path | None = None, log: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, log: Callable[[str], None] | None = None
+    ) -> None:
         self._path = folder / f"{os.getpid()}.json" if folder else None
         self._log = log
         self._tasks: list[Task] = []
@@ -62,7 +64,9 @@ class Progress:
         self._lock = threading.Lock()
 
     @contextmanager
-    def task(self, stage: str, table: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    def task(
+        self, stage: str, table: str, total: int | None = None
+    ) -> Iterator[Callable[[int], None]]:
         """Show ``stage`` of ``table`` while the block runs; yields a function that adds rows."""
         task = Task(stage, table, total, started=time.time())
         logged = task.started
@@ -105,6 +109,8 @@ class Progress:
 def read_tasks(folder: Path) -> list[Task]:
     """All tasks of a run in order of their start; an empty list before it has begun."""
     tasks = [
-        Task(**record) for path in sorted(folder.glob("*.json")) for record in json.loads(path.read_text())
+        Task(**record)
+        for path in sorted(folder.glob("*.json"))
+        for record in json.loads(path.read_text())
     ]
     return sorted(tasks, key=lambda t: t.started)

@@ -110,7 +110,9 @@ class RunFolder:
         folder = self.path / "results" / stage
         if not folder.is_dir():
             return {}
-        return {p.stem: results.from_json(kind, p.read_bytes()) for p in sorted(folder.glob("*.json"))}
+        return {
+            p.stem: results.from_json(kind, p.read_bytes()) for p in sorted(folder.glob("*.json"))
+        }
 
     def write_catalog(self, catalog: Catalog) -> None:
         """Keep the catalog as reflected from this run's snapshot."""

@@ -27,7 +27,9 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
     plain = {name: re.sub(r"[^A-Za-z0-9_]", "_", name) or "_" for name in names}
     folded = [slug.lower() for slug in plain.values()]
     return {
-        name: slug if folded.count(slug.lower()) == 1 and len(slug) <= 80 else f"{slug[:80]}_{_hash(name)}"
+        name: slug
+        if folded.count(slug.lower()) == 1 and len(slug) <= 80
+        else f"{slug[:80]}_{_hash(name)}"
         for name, slug in plain.items()
     }
 

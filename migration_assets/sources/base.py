@@ -66,9 +66,7 @@ class SnapshotReader(Protocol):
     def expected_lanes(self, table: Table) -> dict[str, tuple[Lane, ...]]:
         """The lanes to try first, per column, from the declaration alone."""
 
-    def read(
-        self, table: Table, lanes: Mapping[str, tuple[Lane, ...]]
-    ) -> Iterator[pa.RecordBatch]:
+    def read(self, table: Table, lanes: Mapping[str, tuple[Lane, ...]]) -> Iterator[pa.RecordBatch]:
         """Yield the table in raw batches of at most BATCH_ROWS rows, in a fixed order.
 
         Fields are named ``<column position>:<lane>``, in column order and lane order; types

@@ -1,0 +1,140 @@
+"""Column defaults: the source's SQL text into a PostgreSQL expression of the column's type."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date, datetime, time
+from decimal import Decimal, InvalidOperation
+from uuid import UUID
+
+from migration_assets.core.translate import UntranslatableError
+from migration_assets.core.types import PgType
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
+_STRING = re.compile(r"'(?:[^']|'')*'\Z|\"(?:[^\"]|\"\")*\"\Z", re.DOTALL)
+_BLOB = re.compile(r"[xX]'([0-9a-fA-F]*)'\Z")
+_NOW = {
+    "current_timestamp": "timezone('UTC', now())",
+    "current_date": "timezone('UTC', now())::date",
+    "current_time": "timezone('UTC', now())::time",
+}
+_NOW_FORMAT = {
+    "current_timestamp": "YYYY-MM-DD HH24:MI:SS",
+    "current_date": "YYYY-MM-DD",
+    "current_time": "HH24:MI:SS",
+}
+_NOW_TYPES = {
+    "current_timestamp": {"timestamp", "timestamptz"},
+    "current_date": {"date"},
+    "current_time": {"time"},
+}
+_INTEGERS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
+
+
+def translate_default(sql: str, kind: PgType) -> str | None:
+    """Translate a default.
+
+    Args:
+        sql: the default's text as declared, such as ``0``, ``'x'``, ``CURRENT_TIMESTAMP``.
+        kind: the type of the column it belongs to.
+
+    Returns:
+        The PostgreSQL expression, None for a default of NULL.
+
+    Raises:
+        UntranslatableError: the default is an expression, or no value of the type.
+    """
+    text = sql.strip()
+    while text.startswith("(") and text.endswith(")") and _balanced(text[1:-1]):
+        text = text[1:-1].strip()
+    folded = text.lower()
+    if folded == "null":
+        return None
+    if folded in _NOW:
+        return _now(folded, kind)
+    if folded in {"true", "false"}:
+        return (
+            folded if kind.name == "boolean" else _literal("1" if folded == "true" else "0", kind)
+        )
+    if match := _BLOB.match(text):
+        if kind.name == "bytea":
+            return f"'\\x{match[1].lower()}'::bytea"
+        raise UntranslatableError(f"a blob is no default of {kind.sql}")
+    if _STRING.match(text):
+        quote = text[0]
+        return _literal(text[1:-1].replace(quote * 2, quote), kind)
+    if _NUMBER.match(text):
+        return _literal(text, kind)
+    if re.fullmatch(r"[A-Za-z_]\w*", text):
+        # A bare word is a string to SQLite.
+        return _literal(text, kind)
+    raise UntranslatableError("is an expression")
+
+
+def _now(word: str, kind: PgType) -> str:
+    if kind.name == "timestamptz" and word == "current_timestamp":
+        return "now()"
+    if kind.name in _NOW_TYPES[word]:
+        return _NOW[word]
+    if kind.name in {"text", "varchar"}:
+        return f"to_char(timezone('UTC', now()), '{_NOW_FORMAT[word]}')"
+    raise UntranslatableError(f"{word.upper()} is no default of {kind.sql}")
+
+
+def _literal(value: str, kind: PgType) -> str:
+    """Write ``value`` as a literal of ``kind`` if it is one."""
+    if "\0" in value:
+        raise UntranslatableError("holds a NUL character")
+    if not _fits(value, kind):
+        raise UntranslatableError(f"{value!r} is no value of {kind.sql}")
+    if kind.name == "boolean":
+        return "true" if value == "1" else "false"
+    quoted = "'" + value.replace("'", "''") + "'"
+    if kind.name == "bytea":
+        return f"'\\x{value.encode().hex()}'::bytea"
+    if kind.name in {"text", "varchar"}:
+        return quoted
+    if _NUMBER.match(value):
+        return value
+    return f"{quoted}::{kind.sql}"
+
+
+def _fits(value: str, kind: PgType) -> bool:
+    name = kind.name
+    try:
+        if name in _INTEGERS:
+            number = int(value)
+            return -_INTEGERS[name] <= number < _INTEGERS[name]
+        if name == "numeric":
+            return Decimal(value).is_finite()
+        if name == "double precision":
+            return float(value) is not None
+        if name == "boolean":
+            return value in {"0", "1"}
+        if name == "varchar":
+            return len(value) <= kind.args[0]
+        if name == "uuid":
+            return str(UUID(value)) == value
+        if name in {"json", "jsonb"}:
+            json.loads(value)
+            return True
+        if name == "date":
+            date.fromisoformat(value)
+        elif name in {"timestamp", "timestamptz"}:
+            datetime.fromisoformat(value)
+        elif name == "time":
+            time.fromisoformat(value)
+    except (ValueError, InvalidOperation):
+        return False
+    return True
+
+
+def _balanced(text: str) -> bool:
+    """Whether the outer parentheses around ``text`` belong together."""
+    depth = 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth < 0:
+            return False
+    return depth == 0

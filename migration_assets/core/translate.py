@@ -1,0 +1,224 @@
+"""Translate expressions, predicates and views of the source's dialect into PostgreSQL SQL.
+
+Translation is by sqlglot; what is added here is what only a migration knows: the true names and
+types of the target's columns. What cannot be translated raises :class:`UntranslatableError`, and
+the planner reports it with its original text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from migration_assets.core.plan import TablePlan
+
+
+class UntranslatableError(Exception):
+    """The text has no PostgreSQL form that is known to mean the same; says why."""
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table's (or view's) true name and columns: folded source name -> (name, type name)."""
+
+    name: str
+    columns: Mapping[str, tuple[str, str]]
+
+    @staticmethod
+    def of(table: TablePlan) -> Relation:
+        """The relation that a planned table becomes."""
+        return Relation(
+            table.name, {c.source.lower(): (c.name, c.type.name) for c in table.columns}
+        )
+
+
+def expression(sql: str, dialect: str, relation: Relation) -> str:
+    """Translate an expression over one table's columns, such as a CHECK or an index predicate.
+
+    Args:
+        sql: the expression in the source's dialect.
+        dialect: sqlglot's name of it.
+        relation: the table it stands in.
+
+    Raises:
+        UntranslatableError: with the reason.
+    """
+    tree = _parse(sql, dialect)
+    return _render(_adapted(tree, {relation.name.lower(): relation}))
+
+
+def view_query(sql: str, dialect: str, relations: Iterable[tuple[str, Relation]]) -> str:
+    """Translate a CREATE VIEW statement into the query of a PostgreSQL view.
+
+    Args:
+        sql: the whole statement.
+        dialect: sqlglot's name of its dialect.
+        relations: (source name, relation) of all tables and views it may name.
+
+    Raises:
+        UntranslatableError: with the reason.
+    """
+    tree = _parse(sql, dialect)
+    query = tree.expression if isinstance(tree, exp.Create) else None
+    if query is None or not isinstance(query, exp.Query):
+        raise UntranslatableError("is not a CREATE VIEW of a query")
+    return _render(_adapted(query, {name.lower(): relation for name, relation in relations}))
+
+
+def view_sources(sql: str, dialect: str) -> set[str]:
+    """Folded names of the tables and views that a view reads; empty if it cannot be parsed."""
+    try:
+        tree = _parse(sql, dialect)
+    except UntranslatableError:
+        return set()
+    query = tree.expression if isinstance(tree, exp.Create) else tree
+    return {t.name.lower() for t in query.find_all(exp.Table)} if query is not None else set()
+
+
+def view_relation(
+    name: str, query: str, listed: tuple[str, ...], relations: Iterable[tuple[str, Relation]]
+) -> Relation | None:
+    """The relation that a translated view is to the views after it.
+
+    Args:
+        name: the view's name.
+        query: its PostgreSQL query, as :func:`view_query` made it.
+        listed: its declared column list, empty for none.
+        relations: what it was translated with.
+
+    Returns:
+        None if its columns cannot be told from its text.
+    """
+    if listed:
+        return Relation(name, {column.lower(): (column, "unknown") for column in listed})
+    known = {relation.name: relation for _, relation in relations}
+    tree = sqlglot.parse_one(query, read="postgres")
+    if not isinstance(tree, exp.Select):
+        return None
+    sources = {t.alias or t.name: known.get(t.name) for t in tree.find_all(exp.Table)}
+    columns: dict[str, tuple[str, str]] = {}
+    for output in tree.expressions:
+        star = isinstance(output, exp.Star) or isinstance(getattr(output, "this", None), exp.Star)
+        if not star:
+            columns.setdefault(output.alias_or_name.lower(), (output.alias_or_name, "unknown"))
+            continue
+        wanted = [output.table] if isinstance(output, exp.Column) else list(sources)
+        for source in wanted:
+            relation = sources.get(source)
+            if relation is None:
+                return None
+            for folded, column in relation.columns.items():
+                columns.setdefault(folded, column)
+    return Relation(name, columns)
+
+
+def view_columns(sql: str, dialect: str) -> tuple[str, ...]:
+    """The column list of ``CREATE VIEW name(a, b)``, empty if it has none."""
+    tree = _parse(sql, dialect)
+    schema = tree.this if isinstance(tree, exp.Create) else None
+    if not isinstance(schema, exp.Schema):
+        return ()
+    return tuple(column.name for column in schema.expressions)
+
+
+def _parse(sql: str, dialect: str) -> exp.Expr:
+    try:
+        tree = sqlglot.parse_one(sql, read=dialect)
+    except (SqlglotError, RecursionError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UntranslatableError(f"cannot be parsed: {reason}") from error
+    if tree is None or isinstance(tree, exp.Command):
+        raise UntranslatableError("is not a statement that can be parsed")
+    return tree
+
+
+def _render(tree: exp.Expr) -> str:
+    try:
+        return tree.sql(
+            dialect="postgres", identify=True, unsupported_level=sqlglot.ErrorLevel.RAISE
+        )
+    except SqlglotError as error:
+        raise UntranslatableError(str(error).splitlines()[0]) from error
+
+
+def _adapted(tree: exp.Expr, relations: Mapping[str, Relation]) -> exp.Expr:
+    """Put true names in, strings that were written as identifiers, booleans, case folding."""
+    local = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
+    aliases: dict[str, Relation] = {}
+    for table in tree.find_all(exp.Table):
+        if table.name.lower() in local:
+            continue
+        relation = relations.get(table.name.lower())
+        if relation is None:
+            raise UntranslatableError(f'names "{table.name}", which does not come along')
+        aliases[(table.alias or table.name).lower()] = relation
+        table.set("this", exp.to_identifier(relation.name, quoted=True))
+        table.set("db", None)
+    in_scope = list(aliases.values()) or list(relations.values())
+    outputs = {a.alias.lower() for a in tree.find_all(exp.Alias)}
+    computed = bool(local) or any(True for _ in tree.find_all(exp.Subquery))
+    for column in list(tree.find_all(exp.Column)):
+        _resolve(column, aliases, in_scope, outputs, computed)
+    for function in tree.find_all(exp.Anonymous):
+        raise UntranslatableError(f"function {function.name} has no known counterpart")
+    for like in list(tree.find_all(exp.Like)):
+        # LIKE of SQLite and MySQL ignores case.
+        like.replace(exp.ILike(this=like.this, expression=like.expression))
+    types = {name: kind for relation in in_scope for name, kind in relation.columns.values()}
+    for comparison in list(tree.find_all(exp.EQ, exp.NEQ, exp.Is)):
+        _compare_booleans(comparison.this, [comparison.expression], types)
+        _compare_booleans(comparison.expression, [comparison.this], types)
+    for choice in list(tree.find_all(exp.In)):
+        _compare_booleans(choice.this, choice.expressions, types)
+    return tree
+
+
+def _resolve(
+    column: exp.Column,
+    aliases: Mapping[str, Relation],
+    in_scope: list[Relation],
+    outputs: set[str],
+    computed: bool,
+) -> None:
+    """Give one column reference its true name, or turn it into the string it really is."""
+    if isinstance(column.this, exp.Star):
+        return
+    folded = column.name.lower()
+    qualifier = column.table.lower() if column.table else None
+    candidates = [aliases[qualifier]] if qualifier in aliases else in_scope
+    for relation in candidates:
+        if folded in relation.columns:
+            column.set("this", exp.to_identifier(relation.columns[folded][0], quoted=True))
+            _qualify(column, aliases)
+            return
+    if folded in outputs or (computed and not column.this.quoted):
+        return
+    if column.this.quoted and not qualifier:
+        # SQLite reads a quoted name that is no column as a string.
+        column.replace(exp.Literal.string(column.name))
+        return
+    if folded in {"rowid", "_rowid_", "oid"}:
+        raise UntranslatableError("uses the row id, which does not come along")
+    if not computed:
+        raise UntranslatableError(f'names the column "{column.name}", which does not exist')
+
+
+def _qualify(column: exp.Column, aliases: Mapping[str, Relation]) -> None:
+    """Write a qualifier that is a table's own name in that table's true spelling."""
+    qualifier = column.table
+    relation = aliases.get(qualifier.lower()) if qualifier else None
+    if relation is not None and relation.name.lower() == qualifier.lower():
+        column.set("table", exp.to_identifier(relation.name, quoted=True))
+
+
+def _compare_booleans(column: exp.Expr, numbers: list[exp.Expr], types: Mapping[str, str]) -> None:
+    """Compare a boolean column with TRUE or FALSE instead of 1 or 0."""
+    if not isinstance(column, exp.Column) or types.get(column.name) != "boolean":
+        return
+    for number in numbers:
+        if isinstance(number, exp.Literal) and number.this in {"0", "1"}:
+            number.replace(exp.Boolean(this=number.this == "1"))
