@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from migration_assets.errors import BrokenOffError
+
 WRITE_EVERY = 0.25
 LOG_EVERY = 5.0
 
@@ -61,6 +63,7 @@ class Progress:
         self._log = log
         self._tasks: list[Task] = []
         self._written = 0.0
+        self._stopped = False
         self._lock = threading.Lock()
 
     @contextmanager
@@ -76,6 +79,8 @@ class Progress:
 
         def advance(rows: int) -> None:
             nonlocal logged
+            if self._stopped:
+                raise BrokenOffError(f'{stage} of table "{table}" was interrupted')
             task.rows += rows
             self._write()
             now = time.time()
@@ -88,6 +93,10 @@ class Progress:
         finally:
             task.finished = time.time()
             self._write(force=task.finished - task.started > WRITE_EVERY)
+
+    def stop(self) -> None:
+        """End all running tasks: the next rows each of them reports raise BrokenOffError."""
+        self._stopped = True
 
     def flush(self) -> None:
         """Write the present state whatever the time."""

@@ -1,9 +1,8 @@
-"""What each step of a run found; written into the run folder as JSON, gathered into the evidence."""
+"""What each step of a run found: kept in the run folder as JSON, gathered into the evidence."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
 from typing import TypeVar
 
 from pydantic import TypeAdapter
@@ -92,8 +91,8 @@ class Difference:
 class ContentResult:
     """Every cell of one table, Parquet against PostgreSQL.
 
-    ``identical`` rows + ``changed`` + ``missing`` = ``rows_expected``. ``differences`` lists at most
-    100 of them, the counts are complete.
+    ``identical`` rows + ``changed`` + ``missing`` = ``rows_expected``. ``differences`` lists at
+    most 100 of them, the counts are complete.
     """
 
     slug: str
@@ -218,6 +217,20 @@ class StageResult:
 
     name: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class StepFailure:
+    """Why a step of the run failed; kept as stage ``failures``, by step.
+
+    ``exit_code`` is the command line's: 1 not proven, 2 bad input, 3 broken off. ``tables`` names
+    the source tables concerned, empty for the step as a whole.
+    """
+
+    step: str
+    message: str
+    exit_code: int
+    tables: tuple[str, ...] = ()
 
 
 def to_json(record: object) -> str:
