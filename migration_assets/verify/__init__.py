@@ -1,0 +1,1 @@
+"""Proof that what is in PostgreSQL is what was planned and extracted."""

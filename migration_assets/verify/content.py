@@ -1,0 +1,254 @@
+"""Every cell of a loaded table, Parquet against PostgreSQL.
+
+First both sides are read once, in the order of the load, and compared by position. Rows that are
+equal there are done; only what is left is matched by hashes, whatever its order, so that a moved
+row is no difference and a deleted one is one difference. Columns that only PostgreSQL can compare
+are compared there; if one of them differs, the table is read again with these columns in
+PostgreSQL's own canonical text.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, zip_longest
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from migration_assets.core.plan import ColumnPlan, TablePlan
+from migration_assets.core.results import ContentResult, Difference
+from migration_assets.core.types import Comparison
+from migration_assets.postgres import connect
+from migration_assets.progress import Progress
+from migration_assets.verify import readback, server
+from migration_assets.verify.cells import as_planned, differing, render, render_whole
+from migration_assets.verify.multiset import EXPECTED, FOUND, LISTED, Candidates, Unmatched
+from migration_assets.verify.readback import FoundTable
+from migration_assets.verify.streams import Aligned, Rows, read_ahead
+
+Counts = tuple[int, int]
+
+
+def compare_table(
+    target: connect.Target,
+    schema: str,
+    plan: TablePlan,
+    parquet: pq.ParquetFile,
+    progress: Progress,
+) -> ContentResult:
+    """Compare all stored columns of one loaded table with its Parquet file.
+
+    Memory does not grow with the table. Nothing is written but a temporary table, for columns that
+    PostgreSQL compares.
+
+    Args:
+        target: the database.
+        schema: the schema the table was loaded into.
+        plan: the table's plan; its ``key`` tells rows apart, else their number from 1.
+        parquet: what the table must hold.
+        progress: shown as stage ``content``.
+
+    Raises:
+        InputError: the target can not be reached.
+        BrokenOffError: the target was lost in the middle.
+    """
+    started = time.monotonic()
+    what = f'comparison of table "{plan.name}"'
+    with (
+        connect.broken_off(what, target),
+        connect.adbc(target) as connection,
+        progress.task("content", plan.name, parquet.metadata.num_rows) as advance,
+    ):
+        snapshot = readback.open_snapshot(connection)
+        table = readback.find_table(connection, schema, plan.name)
+        if table is None:
+            return _absent(plan, parquet, time.monotonic() - started)
+        comparison = _Comparison(connection, table, plan, parquet, advance)
+        counts, left = comparison.by_arrow()
+        if comparison.server_columns and (
+            left is not None
+            or server.differs(target, snapshot, table, comparison.server_columns, parquet)
+        ):
+            with server.Canonical(target) as canonical:
+                counts, left = comparison.by_all(canonical)
+        left, differences = comparison.explain(left) if left else (Unmatched(), ())
+    return ContentResult(
+        slug=plan.slug,
+        rows_expected=counts[EXPECTED],
+        rows_found=counts[FOUND],
+        identical=counts[EXPECTED] - left.changed_rows - left.missing_rows,
+        missing=left.missing_rows,
+        extra=left.extra_rows,
+        changed=left.changed_rows,
+        columns=tuple(column.name for column in plan.stored_columns),
+        differences=differences,
+        seconds=time.monotonic() - started,
+    )
+
+
+class _Comparison:
+    """One table's two sides, to be read once or twice."""
+
+    def __init__(
+        self,
+        connection: Any,
+        table: FoundTable,
+        plan: TablePlan,
+        parquet: pq.ParquetFile,
+        advance: Callable[[int], None],
+    ) -> None:
+        self._connection = connection
+        self._table = table
+        self._plan = plan
+        self._parquet = parquet
+        self._advance = advance
+        self._columns = plan.stored_columns
+        self.server_columns = tuple(
+            c for c in self._columns if c.type.comparison == Comparison.SERVER
+        )
+
+    def by_arrow(self) -> tuple[Counts, Unmatched | None]:
+        """Compare the columns that Arrow can compare; returns row counts and what differs."""
+        columns = tuple(c for c in self._columns if c.type.comparison != Comparison.SERVER)
+        query = readback.heap_query(self._table, [self._table.expression(c) for c in columns])
+        return self._match(
+            readback.expected_rows(self._parquet, columns),
+            query,
+            [column.type.arrow for column in columns],
+            _positions(columns, self._plan.key),
+        )
+
+    def by_all(self, canonical: server.Canonical) -> tuple[Counts, Unmatched | None]:
+        """Compare all columns, those for PostgreSQL in its canonical text."""
+        query = readback.heap_query(
+            self._table, [server.found_text(self._table, column) for column in self._columns]
+        )
+        return self._match(
+            canonical.rows(self._parquet, self._columns),
+            query,
+            [server.canonical_type(column) for column in self._columns],
+            _positions(self._columns, self._plan.key),
+        )
+
+    def _match(
+        self,
+        expected: Iterator[Rows],
+        query: str,
+        planned: Sequence[pa.DataType],
+        key: Sequence[int],
+    ) -> tuple[Counts, Unmatched | None]:
+        counts = [0, 0]
+        batches = readback.found_batches(self._connection, query)
+        with read_ahead(batches) as ahead, Candidates(key) as candidates:
+            found = readback.found_rows(ahead, planned)
+            for left, right in Aligned(expected, found):
+                _collect(candidates, left, right)
+                counts[EXPECTED] += left.length if left else 0
+                counts[FOUND] += right.length if right else 0
+                self._advance(left.length if left else 0)
+            result = candidates.finish() if candidates else None
+        if result and not (result.missing_rows or result.extra_rows or result.changed_rows):
+            result = None
+        return (counts[EXPECTED], counts[FOUND]), result
+
+    def explain(self, left: Unmatched) -> tuple[Unmatched, tuple[Difference, ...]]:
+        """Read the listed rows again and say what differs; pairs that turn out equal cancel."""
+        expected = readback.fetch_expected(
+            self._parquet, self._columns, left.missing + [e for e, _ in left.changed]
+        )
+        found = readback.fetch_found(
+            self._connection,
+            self._table,
+            self._columns,
+            left.extra + [f for _, f in left.changed],
+        )
+        missing = [[self._alone("missing", p, expected[p])] for p in left.missing]
+        extra = [[self._alone("extra", p, found[p])] for p in left.extra]
+        changed = [self._changed(e, expected[e], found[f]) for e, f in left.changed]
+        # Canonical texts of equal numbers may differ in scale, which only the pair itself shows.
+        left = replace(left, changed_rows=left.changed_rows - changed.count([]))
+        rows = [row for turn in zip_longest(changed, missing, extra) for row in turn if row]
+        return left, tuple(chain.from_iterable(rows))[:LISTED]
+
+    def _alone(self, kind: str, position: int, row: Sequence[pa.Array]) -> Difference:
+        return Difference(kind, self._key(position, row))
+
+    def _changed(
+        self, position: int, expected: Sequence[pa.Array], found: Sequence[pa.Array]
+    ) -> list[Difference]:
+        key = self._key(position, expected)
+        return [
+            Difference("changed", key, column.name, render(left, 0), _render_found(right, column))
+            for column, left, right in zip(self._columns, expected, found, strict=True)
+            if _differs(column, left, right)
+        ]
+
+    def _key(self, position: int, row: Sequence[pa.Array]) -> str:
+        if not self._plan.key:
+            return json.dumps([position + 1])
+        values = []
+        for place in _positions(self._columns, self._plan.key):
+            cell = row[place]
+            plain = pa.types.is_integer(cell.type)
+            values.append(cell[0].as_py() if plain else render_whole(cell, 0))
+        return json.dumps(values, ensure_ascii=False)
+
+
+def _collect(candidates: Candidates, left: Rows | None, right: Rows | None) -> None:
+    """Keep the rows that are not equal at their position."""
+    if left is None or right is None:
+        for side, rows in ((EXPECTED, left), (FOUND, right)):
+            if rows is not None:
+                candidates.add(side, rows)
+        return
+    mask = None
+    for expected, found in zip(left.columns, right.columns, strict=True):
+        differs = differing(expected, found)
+        if differs is not None:
+            mask = differs if mask is None else mask | differs
+    if mask is not None:
+        which = np.flatnonzero(mask)
+        candidates.add(EXPECTED, left, which)
+        candidates.add(FOUND, right, which)
+
+
+def _positions(columns: Sequence[ColumnPlan], key: Sequence[str]) -> tuple[int, ...]:
+    """Where the key's columns stand; empty if one of them is not among ``columns``."""
+    names = [column.name for column in columns]
+    return tuple(names.index(name) for name in key) if set(key) <= set(names) else ()
+
+
+def _differs(column: ColumnPlan, expected: pa.Array, found: pa.Array) -> bool:
+    if column.type.comparison == Comparison.SERVER:
+        return server.texts_differ(column, expected[0].as_py(), found[0].as_py())
+    return (
+        differing(as_planned(expected, column.type.arrow), as_planned(found, column.type.arrow))
+        is not None
+    )
+
+
+def _render_found(values: pa.Array, column: ColumnPlan) -> str | None:
+    """What was found, in the planned form where it fits it."""
+    cells = as_planned(values, column.type.arrow)
+    return render(values if cells.misfits is not None else cells.values, 0)
+
+
+def _absent(plan: TablePlan, parquet: pq.ParquetFile, seconds: float) -> ContentResult:
+    """The result for a table that is not there."""
+    rows = parquet.metadata.num_rows
+    return ContentResult(
+        slug=plan.slug,
+        rows_expected=rows,
+        rows_found=0,
+        identical=0,
+        missing=rows,
+        extra=0,
+        changed=0,
+        columns=tuple(column.name for column in plan.stored_columns),
+        seconds=seconds,
+    )
