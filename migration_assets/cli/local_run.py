@@ -1,0 +1,73 @@
+"""A run in a temporary folder, without Dagster: snapshot, profile and plan of a source."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from migration_assets import extract, home
+from migration_assets.core import naming
+from migration_assets.core.catalog import Catalog
+from migration_assets.core.config import MigrationConfig
+from migration_assets.core.plan import Plan
+from migration_assets.core.planner import build_plan
+from migration_assets.core.profile import Profile
+from migration_assets.progress import Progress
+from migration_assets.run_folder import RunFolder
+from migration_assets.sources import open_source
+from migration_assets.sources.base import SnapshotReader
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """What a source is and holds, read from a snapshot of it."""
+
+    config: MigrationConfig
+    folder: RunFolder
+    reader: SnapshotReader
+    catalog: Catalog
+    profile: Profile
+    progress: Progress
+
+    def plan(self) -> Plan:
+        """The plan of this snapshot under the configuration."""
+        return build_plan(self.catalog, self.profile, self.config.plan)
+
+
+@contextmanager
+def local_run(source_url: str, name: str | None = None, spill: bool = False) -> Iterator[LocalRun]:
+    """Take a snapshot of a source into a temporary folder, read it once, and clean up after.
+
+    Args:
+        source_url: the source.
+        name: a migration of the migration home whose ``defs.yaml`` shapes the plan.
+        spill: keep the rows read, for a conversion after it.
+
+    Raises:
+        InputError: the source, or the named migration, is not usable.
+    """
+    source = open_source(source_url)
+    source.check()
+    config = (
+        home.load(home.home_path(), name).config
+        if name
+        else MigrationConfig(name="plan", source=source_url)
+    )
+    with tempfile.TemporaryDirectory(prefix="migration_assets_") as temporary:
+        folder = RunFolder(Path(temporary) / "run").create()
+        progress = Progress(folder.path / "progress")
+        reader = source.take_snapshot(folder.snapshot)
+        try:
+            catalog = reader.catalog()
+            # Names that meet are found before any row is read.
+            build_plan(catalog, None, config.plan)
+            slugs = naming.slugs(table.name for table in catalog.tables)
+            profile = extract.read_profile(
+                reader, catalog, folder, slugs, slugs if spill else (), progress
+            )
+            yield LocalRun(config, folder, reader, catalog, profile, progress)
+        finally:
+            reader.close()
