@@ -311,7 +311,7 @@ class ConstraintPlanner:
         wanted = set(key.ref_columns)
         unique = [set(declared.primary_key), *(set(u.columns) for u in declared.unique_keys)]
         unique += [
-            {t.column for t in i.terms}
+            {t.column for t in i.terms if t.column}
             for i in declared.indexes
             if i.unique and i.where is None and all(t.column for t in i.terms)
         ]

@@ -1,7 +1,7 @@
 """The plan: what becomes of every table, column, constraint and view, each with its reason.
 
-A plan is a pure function of (catalog, profile, config); :func:`migration_assets.core.planner.build_plan`
-makes it. It names no schema: the same plan is loaded into an incoming schema, a staging or a
+A plan is a pure function of (catalog, profile, config); ``core.planner.build_plan`` makes it. It
+names no schema: the same plan is loaded into an incoming schema, a staging or a
 production schema.
 """
 

@@ -189,7 +189,7 @@ def _resolve(
         return
     folded = column.name.lower()
     qualifier = column.table.lower() if column.table else None
-    candidates = [aliases[qualifier]] if qualifier in aliases else in_scope
+    candidates = [aliases[qualifier]] if qualifier and qualifier in aliases else in_scope
     for relation in candidates:
         if folded in relation.columns:
             column.set("this", exp.to_identifier(relation.columns[folded][0], quoted=True))
