@@ -127,7 +127,7 @@ def parse_datetime_tz(array: pa.Array) -> Parsed:
             local, good = _datetime(part[:-width])
             east, real = _offset(part[-width:])
             utc = local - east
-            good &= real & (utc >= _FIRST) & (utc <= _LAST)
+            good &= real & (utc >= _FIRST) & (utc <= LAST_MICROSECOND)
             values[here], ok[here] = np.where(good, utc, 0), good
         out.values[rows], out.ok[rows] = values, ok
     return out
@@ -183,7 +183,9 @@ def _plain(text: pa.StringArray) -> pa.StringArray:
         pc.equal(text, "-0"),
         "0",
         pc.if_else(
-            pc.equal(text, "inf"), "Infinity", pc.if_else(pc.equal(text, "-inf"), "-Infinity", "NaN")
+            pc.equal(text, "inf"),
+            "Infinity",
+            pc.if_else(pc.equal(text, "-inf"), "-Infinity", "NaN"),
         ),
     )
     out = words
@@ -339,7 +341,8 @@ def _hex_digits() -> Bytes:
 
 _LEAP, _YEAR_START, _MONTH_START, _MONTH_DAYS = _calendar()
 _FIRST = int(_YEAR_START[1]) * DAY
-_LAST = (int(_YEAR_START[9999]) + 365) * DAY - 1
+LAST_MICROSECOND = (int(_YEAR_START[9999]) + 365) * DAY - 1
+"""The last instant of the year 9999."""
 _HEX = _hex_digits()
 _UUID_DASHES = [8, 13, 18, 23]
 _UUID_DIGITS = [n for n in range(36) if n not in _UUID_DASHES]

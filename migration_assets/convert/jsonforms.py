@@ -66,9 +66,7 @@ class _Documents:
 
     def __init__(self) -> None:
         self._duplicate = False
-        self._scan = json.JSONDecoder(
-            object_pairs_hook=self._see, parse_constant=_refuse
-        ).scan_once
+        self._scan = json.JSONDecoder(object_pairs_hook=self._see, parse_constant=_refuse).scan_once
         self._scan_exact = json.JSONDecoder(
             object_pairs_hook=_Pairs, parse_constant=_refuse, parse_int=_Number, parse_float=_Number
         ).scan_once

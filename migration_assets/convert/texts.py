@@ -1,0 +1,178 @@
+r"""Texts, bytes and JSON.
+
+PostgreSQL's text holds no NUL character and only valid UTF-8 (PostgreSQL manual, "Character
+Types" and "Character Set Support"). Invalid bytes become ``\xNN`` each, NUL characters go; both
+are changes. Clean batches are checked as a whole, only dirty rows are looked at one by one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from migration_assets.convert.column import (
+    Change,
+    Converted,
+    Lanes,
+    Rows,
+    converted_lanes,
+    only,
+    readable,
+    require,
+)
+from migration_assets.core.profile import Lane
+from migration_assets.core.types import PgType
+
+INVALID_UTF8 = "invalid_utf8"
+NUL_REMOVED = "nul_removed"
+
+_SMALL = 16
+
+
+def to_text(lanes: Lanes, kind: PgType) -> Converted:
+    """Texts as they are, integers and reals in the engine's text form.
+
+    Raises:
+        UnfitError: for a blob, or a text too long for varchar(n).
+    """
+    out = converted_lanes(
+        lanes, kind, {Lane.TEXT: _clean, Lane.INT: _int_text, Lane.REAL: _real_text}
+    )
+    if kind.args:
+        fits = pc.less_equal(pc.utf8_length(out.array), kind.args[0])
+        require(fits, f"is longer than {kind.args[0]} characters")
+    return out
+
+
+def to_bytes(lanes: Lanes, kind: PgType) -> Converted:
+    """Blobs as they are, texts by their bytes, numbers by the bytes of their text."""
+    return converted_lanes(
+        lanes,
+        kind,
+        {
+            Lane.BLOB: _as_it_is,
+            Lane.TEXT: _as_it_is,
+            Lane.INT: _int_bytes,
+            Lane.REAL: _real_bytes,
+        },
+    )
+
+
+def real_text(reals: pa.Array) -> pa.StringArray:
+    """Doubles as ``1.0``, ``0.1``, ``1e+20``, ``Inf``: the shortest that reads back the same."""
+    text = reals.cast(pa.string())
+    whole = pc.invert(pc.match_substring_regex(text, "[.ein]"))
+    text = pc.if_else(whole, pc.binary_join_element_wise(text, ".0", ""), text)
+    # Very small and very large numbers: few, and only Python spells them as people know them.
+    size = pc.abs(reals)
+    odd = pc.or_(pc.greater_equal(size, 1e15), pc.and_(pc.less(size, 1e-4), pc.greater(size, 0)))
+    odd = pc.fill_null(odd, False)
+    if pc.any(odd).as_py():
+        words = [_real_word(value) for value in reals.filter(odd).to_pylist()]
+        text = pc.replace_with_mask(text, odd, pa.array(words, pa.string()))
+    return text
+
+
+def _real_word(value: float) -> str:
+    return {"inf": "Inf", "-inf": "-Inf"}.get(word := repr(value), word)
+
+
+def _as_it_is(lanes: Lanes, kind: PgType) -> Converted:
+    return Converted(only(lanes))
+
+
+def _int_text(lanes: Lanes, kind: PgType) -> Converted:
+    return Converted(only(lanes).cast(pa.string()))
+
+
+def _real_text(lanes: Lanes, kind: PgType) -> Converted:
+    return Converted(real_text(only(lanes)))
+
+
+def _int_bytes(lanes: Lanes, kind: PgType) -> Converted:
+    return Converted(only(lanes).cast(pa.string()).cast(pa.binary()))
+
+
+def _real_bytes(lanes: Lanes, kind: PgType) -> Converted:
+    return Converted(real_text(only(lanes)).cast(pa.binary()))
+
+
+def _clean(lanes: Lanes, kind: PgType) -> Converted:
+    """Texts without NUL characters and invalid bytes, and which rows had them."""
+    raw = only(lanes)
+    try:
+        text, invalid = raw.cast(pa.string()), np.zeros(0, np.intp)
+    except pa.ArrowInvalid:
+        text, invalid = None, _invalid_rows(raw)
+    nul = _nul_rows(raw)
+    dirty = np.union1d(invalid, nul)
+    if len(dirty) == 0:
+        return Converted(text)
+    before = raw.take(pa.array(dirty)).to_pylist()
+    after = [value.decode(errors="backslashreplace").replace("\0", "") for value in before]
+    mask = np.zeros(len(raw), np.bool_)
+    mask[dirty] = True
+    clean = pc.replace_with_mask(
+        raw, pa.array(mask), pa.array(after, pa.string()).cast(pa.binary())
+    )
+    changes = []
+    counted: Rows = np.zeros(0, np.intp)
+    for rule, rows in ((INVALID_UTF8, invalid), (NUL_REMOVED, nul)):
+        if len(rows) == 0:
+            continue
+        places = np.searchsorted(dirty, rows).tolist()
+        # A row that breaks both rules has two entries, but grew only once.
+        fresh = np.searchsorted(dirty, np.setdiff1d(rows, counted)).tolist()
+        counted = np.union1d(counted, rows)
+        changes.append(
+            Change(
+                rule,
+                rows,
+                [readable(before[place]) for place in places],
+                [after[place] for place in places],
+                sum(len(after[place].encode()) - len(before[place]) for place in fresh),
+            )
+        )
+    return Converted(clean.cast(pa.string()), tuple(changes))
+
+
+def _invalid_rows(raw: pa.Array) -> Rows:
+    """The rows that are not valid UTF-8, found by halving."""
+    found: list[int] = []
+    waiting = [(0, len(raw))]
+    while waiting:
+        start, stop = waiting.pop()
+        part = raw.slice(start, stop - start)
+        if stop - start <= _SMALL:
+            for row, value in enumerate(part.to_pylist(), start):
+                if value is not None and not _is_utf8(value):
+                    found.append(row)
+            continue
+        try:
+            part.cast(pa.string())
+        except pa.ArrowInvalid:
+            middle = (start + stop) // 2
+            waiting += [(start, middle), (middle, stop)]
+    return np.array(sorted(found), np.intp)
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _nul_rows(raw: pa.Array) -> Rows:
+    """The rows with a NUL byte."""
+    _, offsets, data = raw.buffers()
+    if data is None:
+        return np.zeros(0, np.intp)
+    ends = np.frombuffer(offsets, np.int32)[raw.offset : raw.offset + len(raw) + 1]
+    block = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
+    if block.all():
+        return np.zeros(0, np.intp)
+    rows = np.unique(np.searchsorted(ends, np.flatnonzero(block == 0) + ends[0], "right") - 1)
+    return rows[raw.is_valid().to_numpy(zero_copy_only=False)[rows]]

@@ -1,0 +1,75 @@
+"""Dates, times and epochs: the same instant to the microsecond, from texts of one strict form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from migration_assets.convert import forms
+from migration_assets.convert.column import (
+    Convert,
+    Converted,
+    Lanes,
+    UnfitError,
+    converted_lanes,
+    first,
+    only,
+    with_validity,
+)
+from migration_assets.core.profile import Lane
+from migration_assets.core.types import PgType
+
+
+def to_date(lanes: Lanes, kind: PgType) -> Converted:
+    """Texts ``YYYY-MM-DD``; raises UnfitError for all else."""
+    return converted_lanes(lanes, kind, {Lane.TEXT: _parsed(forms.parse_date, "an ISO date")})
+
+
+def to_time(lanes: Lanes, kind: PgType) -> Converted:
+    """Texts ``HH:MM[:SS[.f]]``; raises UnfitError for all else."""
+    return converted_lanes(lanes, kind, {Lane.TEXT: _parsed(forms.parse_time, "an ISO time")})
+
+
+def to_timestamp(lanes: Lanes, kind: PgType) -> Converted:
+    """Texts of ISO datetimes without offset; raises UnfitError for all else."""
+    convert = _parsed(forms.parse_datetime, "an ISO datetime without offset")
+    return converted_lanes(lanes, kind, {Lane.TEXT: convert})
+
+
+def to_timestamptz(lanes: Lanes, kind: PgType) -> Converted:
+    """Texts of ISO datetimes with offset; raises UnfitError for all else."""
+    convert = _parsed(forms.parse_datetime_tz, "an ISO datetime with offset")
+    return converted_lanes(lanes, kind, {Lane.TEXT: convert})
+
+
+def from_epoch(micros: int) -> Convert:
+    """Make the conversion of integers that count units of ``micros`` microseconds since 1970."""
+
+    def convert(lanes: Lanes, kind: PgType) -> Converted:
+        values = only(lanes)
+        limit = forms.LAST_MICROSECOND // micros
+        outside = pc.or_(pc.greater(values, limit), pc.less(values, -limit))
+        if pc.any(outside).as_py():
+            raise UnfitError(first(outside), "is an instant beyond the year 9999")
+        return Converted(pc.multiply(values, micros).view(kind.arrow))
+
+    return lambda lanes, kind: converted_lanes(lanes, kind, {Lane.INT: convert})
+
+
+def _parsed(parse: Callable[[pa.Array], forms.Parsed], form: str) -> Convert:
+    def convert(lanes: Lanes, kind: PgType) -> Converted:
+        texts = only(lanes)
+        parsed = parse(texts)
+        good = int(np.count_nonzero(parsed.ok))
+        if good != len(texts) - texts.null_count:
+            bad = pc.and_(texts.is_valid(), pc.invert(pa.array(parsed.ok)))
+            raise UnfitError(first(bad), f"is not {form}")
+        values = parsed.values
+        if kind.arrow.bit_width == 32:
+            values = values.astype(np.int32)
+        return Converted(with_validity(values, texts, kind.arrow))
+
+    return convert
