@@ -200,7 +200,13 @@ class ConstraintPlanner:
                 terms.append(f"({translated}){suffix}")
         where = expression(index.where, dialect, relation) if index.where else None
         return IndexPlan(
-            self._free(index.name), tuple(terms), index.unique, where, "declared in the source"
+            self._free(index.name),
+            tuple(terms),
+            index.unique,
+            where,
+            "declared in the source",
+            translated=where is not None or any(t.column is None for t in index.terms),
+            source_where=index.where,
         )
 
     def _with_checks(self, plan: TablePlan, table: Table) -> TablePlan:
@@ -221,7 +227,9 @@ class ConstraintPlanner:
                 suffix += 1
                 name = naming.shorten(f"{wanted}_{suffix}")
             taken.add(name)
-            plan = replace(plan, checks=(*plan.checks, CheckPlan(name, translated)))
+            plan = replace(
+                plan, checks=(*plan.checks, CheckPlan(name, translated, check.expression))
+            )
         return plan
 
     def _check(self, plan: TablePlan, check: Check) -> str | None:

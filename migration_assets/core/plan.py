@@ -79,13 +79,19 @@ class UniquePlan:
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """An index; ``terms`` and ``where`` are ready PostgreSQL SQL with quoted identifiers."""
+    """An index; ``terms`` and ``where`` are ready PostgreSQL SQL with quoted identifiers.
+
+    ``translated``: a term or the predicate was an expression of the source's dialect.
+    ``source_where``: the predicate as the source has it.
+    """
 
     name: str
     terms: tuple[str, ...]
     unique: bool = False
     where: str | None = None
     reason: str = ""
+    translated: bool = False
+    source_where: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,10 +111,11 @@ class ForeignKeyPlan:
 
 @dataclass(frozen=True)
 class CheckPlan:
-    """A CHECK constraint; ``expression`` is PostgreSQL SQL."""
+    """A CHECK constraint; ``expression`` is PostgreSQL SQL, translated from the source's."""
 
     name: str
     expression: str
+    source_expression: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,11 +159,15 @@ class TablePlan:
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """A view: ``sql`` is the PostgreSQL query, names unqualified and quoted."""
+    """A view: ``sql`` is the PostgreSQL query, names unqualified and quoted.
+
+    ``source`` is its name in the source, ``source_sql`` its CREATE statement there.
+    """
 
     name: str
     sql: str
     source_sql: str
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -220,10 +231,12 @@ class Plan:
 def _shape(value: object) -> object:
     """Strip what is only for people out of a nested record."""
     if isinstance(value, dict):
-        return {k: _shape(v) for k, v in value.items() if k not in {"reason", "deciding"}}
+        return {k: _shape(v) for k, v in value.items() if k not in _FOR_PEOPLE}
     if isinstance(value, list | tuple):
         return [_shape(v) for v in value]
     return value
 
+
+_FOR_PEOPLE = {"reason", "deciding", "source_where", "source_expression"}
 
 _PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)

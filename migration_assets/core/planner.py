@@ -253,7 +253,7 @@ def _views(
                 # A view's column list names the query's outputs by position.
                 listed = ", ".join(naming.quote(column) for column in columns)
                 query = f"SELECT * FROM ({query}) AS {naming.quote('q')} ({listed})"
-            planned.append(ViewPlan(target, query, view.sql))
+            planned.append(ViewPlan(target, query, view.sql, view.name))
             relation = view_relation(target, query, columns, relations)
             if relation is not None:
                 relations.append((view.name, relation))

@@ -1,0 +1,235 @@
+"""Whether translated SQL means the same: run on both sides over the same data, results compared.
+
+Views and the conditions of partial indexes and checks were written for another engine. Whatever
+PostgreSQL accepts may still select other rows there, so each is run in the snapshot and in the
+loaded schema; what disagrees is withdrawn and reported, never kept silently.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any, Protocol
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+
+from migration_assets.core.plan import Plan, TablePlan, ViewPlan
+from migration_assets.postgres.connect import Target, session
+
+MAX_ROWS = 20_000
+"""Rows of a view that are compared one by one; beyond them their number."""
+MAX_SECONDS = 30
+"""Time a view may take on either side."""
+_DIGITS = 12
+"""Significant digits of a computed number that must agree: sums depend on the order of rows."""
+
+_BOOLEAN, _BYTEA, _JSON, _JSONB = 16, 17, 114, 3802
+_TEXTS = {18, 19, 25, 1042, 1043}
+_TIMES = {1082, 1083, 1114, 1184}
+_NUMBERS = {20, 21, 23, 26, 700, 701, 1700}
+"""Type OIDs, from ``pg_type.dat``."""
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d")
+
+
+class Queryable(Protocol):
+    """A snapshot that answers SQL of its own dialect."""
+
+    def query(self, statement: str, limit: int, seconds: float) -> list[tuple[Any, ...]]:
+        """The first ``limit`` rows; raises QueryError if it fails or takes longer."""
+
+
+class QueryError(Exception):
+    """The source's own engine could not run a statement; says why."""
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Something translated that does not mean the same.
+
+    ``kind`` is ``view``, ``index`` or ``check``; ``table`` is the target table, None for a view.
+    """
+
+    kind: str
+    name: str
+    table: str | None
+    reason: str
+
+
+def disagreements(
+    reader: Queryable, target: Target, schema: str, plan: Plan, quoted: Callable[[str], str]
+) -> list[Disagreement]:
+    """Compare every translated object that is in ``schema`` with the snapshot.
+
+    Args:
+        reader: the snapshot.
+        target: where the loaded schema is.
+        schema: the loaded schema.
+        plan: what was planned; objects that are not there are passed over.
+        quoted: quotes one identifier in the source's dialect.
+    """
+    found: list[Disagreement] = []
+    with session(target, "comparison of views") as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
+            cursor.execute("SET statement_timeout = %s", (f"{MAX_SECONDS}s",))
+            present = _views_in(connection, schema)
+        for view in plan.views:
+            if view.name in present and (reason := _view(reader, connection, view, quoted)):
+                found.append(Disagreement("view", view.name, None, reason))
+        for table in plan.tables:
+            found += _conditions(reader, connection, table, quoted)
+    return found
+
+
+def _views_in(connection: Connection, schema: str) -> set[str]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT viewname FROM pg_views WHERE schemaname = %s", (schema,))
+        return {name for (name,) in cursor.fetchall()}
+
+
+def _view(
+    reader: Queryable, connection: Connection, view: ViewPlan, quoted: Callable[[str], str]
+) -> str | None:
+    """Why a view does not agree, None if it does."""
+    name = quoted(view.source)
+    with connection.cursor() as cursor:
+        try:
+            expected = reader.query(f"SELECT * FROM {name}", MAX_ROWS + 1, MAX_SECONDS)
+        except QueryError as error:
+            return f"cannot be read in the source: {error}"
+        try:
+            cursor.execute(
+                sql.SQL("SELECT * FROM {} LIMIT %s").format(sql.Identifier(view.name)),
+                (MAX_ROWS + 1,),
+            )
+            rows = cursor.fetchall()
+            types = [column.type_code for column in cursor.description or ()]
+            if len(expected) > MAX_ROWS or len(rows) > MAX_ROWS:
+                return _count(reader, connection, view, name)
+        except psycopg2.Error as error:
+            return f"cannot be read in PostgreSQL: {str(error).splitlines()[0]}"
+    if len(expected) != len(rows):
+        return f"gives {len(expected)} rows in the source, {len(rows)} in PostgreSQL"
+    if expected and len(expected[0]) != len(types):
+        return f"has {len(expected[0])} columns in the source, {len(types)} in PostgreSQL"
+    wanted = Counter(_canonical_rows(expected, types))
+    wanted.subtract(_canonical_rows(rows, types))
+    differing = sum(count for count in wanted.values() if count > 0)
+    return f"{differing} of {len(rows)} rows differ" if differing else None
+
+
+def _count(reader: Queryable, connection: Connection, view: ViewPlan, name: str) -> str | None:
+    """Compare the number of rows of a view with many."""
+    try:
+        expected = reader.query(f"SELECT count(*) FROM {name}", 1, MAX_SECONDS)[0][0]
+    except QueryError as error:
+        return f"cannot be counted in the source: {error}"
+    with connection.cursor() as cursor:
+        cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(view.name)))
+        row = cursor.fetchone()
+    rows = row[0] if row else 0
+    if rows == expected:
+        return None
+    return f"gives {expected} rows in the source, {rows} in PostgreSQL"
+
+
+def _conditions(
+    reader: Queryable, connection: Connection, table: TablePlan, quoted: Callable[[str], str]
+) -> Iterable[Disagreement]:
+    """Compare how many rows each translated condition of a table holds for."""
+    conditions = [("index", i.name, i.where, i.source_where) for i in table.indexes if i.where] + [
+        ("check", c.name, c.expression, c.source_expression) for c in table.checks
+    ]
+    for kind, name, translated, original in conditions:
+        if original is None or translated is None:
+            continue
+        try:
+            expected = reader.query(
+                f"SELECT count(*) FROM {quoted(table.source)} WHERE {original}", 1, MAX_SECONDS
+            )[0][0]
+        except QueryError as error:
+            yield Disagreement(kind, name, table.name, f"cannot be run in the source: {error}")
+            continue
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    sql.SQL("SELECT count(*) FROM {} WHERE {}").format(
+                        sql.Identifier(table.name), sql.SQL(translated)
+                    )
+                )
+                row = cursor.fetchone()
+        except psycopg2.Error as error:
+            reason = f"cannot be run in PostgreSQL: {str(error).splitlines()[0]}"
+            yield Disagreement(kind, name, table.name, reason)
+            continue
+        if row and row[0] != expected:
+            yield Disagreement(
+                kind,
+                name,
+                table.name,
+                f"holds for {expected} rows in the source, {row[0]} in PostgreSQL",
+            )
+
+
+def _canonical_rows(
+    rows: Sequence[tuple[Any, ...]], types: Sequence[int]
+) -> Iterable[tuple[str | None, ...]]:
+    for row in rows:
+        yield tuple(canonical(value, oid) for value, oid in zip(row, types, strict=True))
+
+
+def canonical(value: Any, oid: int) -> str | None:
+    """One value in a form that both sides share, by the type it has in PostgreSQL.
+
+    Args:
+        value: as either driver gives it.
+        oid: the type's OID in PostgreSQL.
+    """
+    if value is None:
+        return None
+    if isinstance(value, memoryview):
+        value = bytes(value)
+    if oid == _BOOLEAN:
+        return str(int(value)) if isinstance(value, bool | int) else str(value)
+    if oid in _NUMBERS and isinstance(value, int | float | Decimal):
+        return _number(value)
+    if oid in _TIMES:
+        return _moment(value)
+    if oid in {_JSON, _JSONB}:
+        document = json.loads(value, parse_float=Decimal) if isinstance(value, str) else value
+        return json.dumps(document, sort_keys=True, default=str)
+    if isinstance(value, bytes):
+        return value.hex() if oid == _BYTEA else value.decode(errors="backslashreplace")
+    if oid == _BYTEA:
+        return str(value).encode().hex()
+    return str(value)
+
+
+def _number(value: float | Decimal) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if value == value and abs(value) != float("inf") and value == int(value):
+        return str(int(value))
+    return f"{float(value):.{_DIGITS}g}"
+
+
+def _moment(value: Any) -> str:
+    """Dates and times as ISO text; instants with an offset in UTC."""
+    if isinstance(value, str) and _ISO.match(value):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return value
+    if isinstance(value, datetime):
+        if value.tzinfo is not None:
+            value = value.astimezone(UTC).replace(tzinfo=None)
+        return value.isoformat(sep=" ")
+    return value.isoformat() if isinstance(value, date | time) else str(value)
