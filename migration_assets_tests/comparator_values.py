@@ -66,18 +66,13 @@ def renderings(source: SourceValue) -> set[str | None]:
         try:
             texts.add(source.decode("utf-8"))
         except UnicodeDecodeError:
-            texts.add(escaped(source))
+            texts.add("\\x" + source.hex())
         return texts
     if isinstance(source, bytes):
         return {source.hex(), str(uuid.UUID(bytes=source)) if len(source) == 16 else source.hex()}
     if isinstance(source, float):
         return {repr(source), f"{source:.0f}" if source.is_integer() else repr(source)}
     return {str(source)}
-
-
-def escaped(source: bytes) -> str:
-    r"""``source`` as UTF-8, each byte that is not part of a character as ``\xNN``."""
-    return source.decode("utf-8", errors="backslashreplace")
 
 
 def is_after(after: str | None, found: str | None, pg_type: str) -> bool:
@@ -183,6 +178,8 @@ def _number(source: SourceValue) -> Decimal | str:
     if isinstance(source, float):
         if source in (float("inf"), float("-inf")):
             return "infinity" if source > 0 else "-infinity"
+        if source == 0 and repr(source) == "-0.0":
+            raise Unequal  # the sign is lost, so the ledger has to say so
         return Decimal(repr(source))
     text = _string(source)
     if not _NUMBER.fullmatch(text):

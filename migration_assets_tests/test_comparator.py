@@ -170,6 +170,7 @@ def test_equal_values_are_equal(source: SourceValue, found: str | None, pg_type:
         (0.1 + 0.2, "0.3", "numeric"),
         (0.1 + 0.2, "0.3", "text"),
         (0.0, "-0", "float8"),
+        (-0.0, "0", "numeric"),
         (1.005, "1.01", "numeric"),
         (2.0, "2", "text"),
         (Text(b"a "), "a", "varchar"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from migration_assets.cli import main
+from migration_assets.cli import run
 from migration_assets_tests.comparator import compare
 from migration_assets_tests.comparator_objects import missing_objects
 from migration_assets_tests.fixture_databases import FOLDER, SQLiteFixture, sqlite_fixtures
@@ -21,12 +21,9 @@ needs_fixtures = pytest.mark.skipif(
 
 def migrate(source: Path, url: str, schema: str, out: Path) -> int:
     """Run the command in this process; returns its exit code."""
-    arguments = ["migrate", f"sqlite:///{source}", "--target", url, "--schema", schema]
-    try:
-        code = main([*arguments, "--out", str(out)])
-    except SystemExit as end:
-        code = end.code
-    return int(code or 0)
+    return run(
+        ["migrate", f"sqlite:///{source}", "--target", url, "--schema", schema, "--out", str(out)]
+    )
 
 
 @needs_fixtures
