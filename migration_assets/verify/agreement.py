@@ -221,13 +221,13 @@ def _number(value: float | Decimal) -> str:
     return f"{float(value):.{_DIGITS}g}"
 
 
-def _moment(value: Any) -> str:
+def _moment(value: object) -> str:
     """Dates and times as ISO text; instants with an offset in UTC."""
     if isinstance(value, str) and _ISO.match(value):
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            return value
+            return str(value)
     if isinstance(value, datetime):
         if value.tzinfo is not None:
             value = value.astimezone(UTC).replace(tzinfo=None)

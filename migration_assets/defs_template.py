@@ -1,0 +1,87 @@
+"""The commented ``defs.yaml`` of a new migration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import yaml
+
+from migration_assets.core.config import TargetConfig
+
+_TEMPLATE = """\
+# One migration: a source database into one PostgreSQL schema per target. docs/defs.md explains
+# every key; an unknown key is an error.
+type: {component}
+attributes:
+  # First part of its asset keys, and the target schema unless the target names another.
+  name: {name}
+
+  # The database to move. It is only ever read.
+  source: {source}
+
+  targets:
+    staging:
+      # "embedded" is the bundled PostgreSQL; else postgresql://user@host:port/database, without a
+      # password: put that into a file that only you can read and name it in password_file, or
+      # use PGPASSWORD or ~/.pgpass.
+{target}
+
+  # Which tables come: shell patterns against source names; exclude wins.
+  # tables:
+  #   include: ["*"]
+  #   exclude: ["tmp_*"]
+
+  # Great Expectations of your own, by source table; columns are named as in PostgreSQL.
+  # expectations:
+  #   {example}:
+  #     - type: expect_table_row_count_to_be_between
+  #       kwargs: {{min_value: 1}}
+
+  # in_process: all steps in one process; multiprocess: one process for each.
+  # executor: in_process
+
+  # When the nightly rehearsal runs (cron, UTC). It is stopped until you start it in the UI.
+  # schedule: "0 2 * * *"
+
+  # Run folders kept, the newest first.
+  # keep_runs: 3
+
+  # Where Parquet goes: a pyarrow.fs URI such as s3://bucket/prefix; by default the run's folder.
+  # storage: s3://bucket/prefix
+
+  # A run with more quarantined rows than this is not proven.
+  # max_quarantined: 0
+{tables}"""
+
+
+def render(
+    component: str, name: str, source: str, target: TargetConfig, tables: Sequence[str] = ()
+) -> str:
+    """Write the YAML text.
+
+    Args:
+        component: dotted name of the component's class.
+        name: the migration's name.
+        source: source URL.
+        target: the staging target.
+        tables: source table names, listed as a comment.
+    """
+    entries = target.model_dump(by_alias=True, exclude_none=True)
+    lines = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=1000).splitlines()
+    listed = ""
+    if tables:
+        listed = "\n# Tables of the source:\n" + "".join(f"#   {_scalar(t)}\n" for t in tables)
+    return _TEMPLATE.format(
+        component=component,
+        name=_scalar(name),
+        source=_scalar(source),
+        target="\n".join(f"      {line}" for line in lines),
+        example=_scalar(tables[0]) if tables else "users",
+        tables=listed,
+    )
+
+
+def _scalar(text: str) -> str:
+    """One YAML scalar on one line, quoted where it must be."""
+    quoted: str = yaml.safe_dump(text, allow_unicode=True, width=1_000_000)
+    return quoted.removesuffix("\n").removesuffix("\n...").strip()
