@@ -83,5 +83,6 @@ def render(
 
 def _scalar(text: str) -> str:
     """One YAML scalar on one line, quoted where it must be."""
-    quoted: str = yaml.safe_dump(text, allow_unicode=True, width=1_000_000)
+    style = None if text.isprintable() else '"'
+    quoted: str = yaml.safe_dump(text, allow_unicode=True, width=1_000_000, default_style=style)
     return quoted.removesuffix("\n").removesuffix("\n...").strip()
