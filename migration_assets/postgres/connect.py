@@ -86,14 +86,14 @@ def parameters(target_or_url: Target | str) -> dict[str, str]:
     if not _SCHEME.match(url):
         raise InputError(f"target URL must be postgresql://user@host:port/database, not {redact(url)}")
     try:
-        found = dict(parse_dsn(_SCHEME.sub("postgresql://", url)))
+        found: dict[str, str] | None = dict(parse_dsn(_SCHEME.sub("postgresql://", url)))
     except psycopg2.ProgrammingError as error:
         unknown = re.search(r'invalid URI query parameter: "([^"]*)"', str(error))
         if unknown:
             raise InputError(f"target URL has an unknown parameter {unknown[1]}") from None
-        found = {"host": "@"}
-    # libpq cuts at the first @ and would look for a host named like the rest of the password.
-    if "@" in found.get("host", "") and not found["host"].startswith("/"):
+        found = None
+    # libpq cuts at the first @ or / and would take the rest of a password for a host or database.
+    if found is None or _ambiguous(url):
         raise InputError(
             f"malformed target URL {redact(url)}: write special characters of user, password and "
             "database percent-encoded (@ is %40)"
@@ -157,10 +157,11 @@ def session(target_or_url: Target | str, what: str, **options: Any) -> Iterator[
     """
     connection = connect(target_or_url, **options)
     try:
-        with broken_off(what, target_or_url), connection:
+        with broken_off(what, target_or_url):
             yield connection
+            connection.commit()
     finally:
-        connection.close()
+        connection.close()  # rolls back what was not committed
 
 
 @contextmanager
@@ -224,18 +225,25 @@ def sqlalchemy_url(target: Target) -> str:
 
 
 def redact(url: str) -> str:
-    """``url`` without its password, whatever form it has."""
+    """``url`` without its password, whatever form it has; rather too short than too long."""
     head, separator, rest = url.partition("://")
     if separator:
-        query_at = rest.find("?")
-        authority = rest if query_at < 0 else rest[:query_at]
-        # The last @ before the path's end: an unencoded @ or / may stand in the password.
-        at = authority.rfind("@")
+        # The last @ of all: an unencoded @, / or ? may stand in the password.
+        at = rest.rfind("@")
         if at >= 0:
-            user, colon, _ = authority[:at].partition(":")
+            user, colon, _ = rest[:at].partition(":")
             rest = user + (":***" if colon else "") + rest[at:]
+        else:
+            rest = re.sub(r":(?!\d*(?:[/?,]|$))[^/?]*", ":***", rest, count=1)
         url = head + separator + rest
     return re.sub(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'][^\s&]*)", r"\1***", url, flags=re.IGNORECASE)
+
+
+def _ambiguous(url: str) -> bool:
+    """True if an unencoded @ stands where libpq does not take it for the end of the user."""
+    before_query = url.partition("://")[2].partition("?")[0]
+    authority, _, path = before_query.partition("/")
+    return authority.count("@") > 1 or "@" in path
 
 
 @contextmanager

@@ -1,0 +1,255 @@
+"""Parquet into the incoming schema by binary COPY: one transaction a table, constant memory."""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+import pyarrow as pa
+import pyarrow.parquet as pq
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+
+from migration_assets.core.plan import TablePlan
+from migration_assets.core.results import LoadResult
+from migration_assets.errors import BrokenOffError, InputError, NotProvenError
+from migration_assets.postgres import ddl, marker
+from migration_assets.postgres.connect import Target, session
+from migration_assets.postgres.encode import CopyEncoder
+from migration_assets.progress import Progress
+
+CHUNK_BYTES = 65_536
+"""Bytes of one COPY message; the fastest of 8 KiB to 8 MiB, measured on a local socket."""
+
+BATCH_ROWS = 65_536
+BATCH_BYTES = 16 << 20
+"""Rows of a batch are so many that the batch stays near this size, at most BATCH_ROWS."""
+
+WAITING_BATCHES = 2
+UNFINISHED_DAYS = 1
+
+
+def prepare(
+    target: Target,
+    incoming: str,
+    run_id: str,
+    migration: str,
+    plan_digest: str | None = None,
+    snapshot_id: str | None = None,
+    who: str | None = None,
+) -> None:
+    """Make the incoming schema, log the run, and drop what earlier runs left behind.
+
+    May be called again for the same run: what is there stays. An incoming schema of an earlier
+    run of the same migration is dropped if that run has finished, or has begun more than
+    UNFINISHED_DAYS ago, and no connection works in it.
+
+    Raises:
+        InputError: no right to create, or a schema of that name that is not this run's.
+        BrokenOffError: the target was lost.
+    """
+    with session(target, "the preparation of the target") as connection:
+        marker.ensure_log(connection)
+        with connection.cursor() as cursor:
+            marker.record_run(
+                cursor,
+                run_id,
+                migration,
+                target.schema,
+                plan_digest=plan_digest,
+                snapshot_id=snapshot_id,
+                who=who,
+            )
+            mark = marker.Mark(migration, run_id, marker.Role.INCOMING)
+            if not marker.schema_exists(cursor, incoming):
+                cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(incoming)))
+                marker.write_mark(cursor, incoming, mark)
+            elif marker.read_mark(cursor, incoming) != mark:
+                raise InputError(f'schema "{incoming}" is there and is not of this run; drop it, then run again')
+            left = _leftovers(cursor, incoming, migration)
+        connection.commit()
+        for schema in left:
+            marker.drop_schema(connection, schema)
+
+
+def load_table(
+    target: Target, incoming: str, plan: TablePlan, parquet: pq.ParquetFile, progress: Progress
+) -> LoadResult:
+    """Make the table of ``plan`` in ``incoming`` and fill it; a table of that name is replaced.
+
+    Decoding and encoding run in a thread beside the COPY. On any error the transaction leaves
+    nothing behind.
+
+    Raises:
+        NotProvenError: PostgreSQL or the encoder refused a value, or took fewer or more rows
+            than the Parquet file holds; table, column and row are named where known.
+        InputError: no right to write there.
+        BrokenOffError: the target was lost, or the Parquet file can not be read.
+    """
+    started = time.monotonic()
+    rows = parquet.metadata.num_rows
+    what = f'load of table "{plan.name}"'
+    stream = _CopyStream(plan, parquet)
+    with (
+        progress.task("load", plan.source, rows) as advance,
+        session(target, what) as connection,
+        connection.cursor() as cursor,
+    ):
+        marker.hold(cursor, incoming)
+        try:
+            cursor.execute(
+                sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier(incoming, plan.name))
+            )
+            cursor.execute(ddl.create_table(incoming, plan))
+            if rows:
+                with stream:
+                    stream.advance = advance
+                    cursor.copy_expert(ddl.copy_statement(incoming, plan), stream, CHUNK_BYTES)
+                if cursor.rowcount != rows:
+                    raise NotProvenError(
+                        f'table "{plan.name}": PostgreSQL took {cursor.rowcount} rows, Parquet holds {rows}'
+                    )
+        except psycopg2.Error as error:
+            if stream.error is not None:
+                raise _unreadable(plan, stream.error) from stream.error
+            _raise_refusal(error, plan, parquet)
+            raise
+    return LoadResult(plan.slug, rows, stream.sent, time.monotonic() - started)
+
+
+class _CopyStream:
+    """What ``copy_expert`` reads from: the encoded table, made in a thread ahead of the reader.
+
+    An empty answer ends a COPY, so one is given only at the end. ``error`` holds what went wrong
+    in the thread; psycopg2 turns it into a cancelled COPY.
+    """
+
+    def __init__(self, plan: TablePlan, parquet: pq.ParquetFile) -> None:
+        self._chunks = _encoded(plan, parquet)
+        self._queue: queue.Queue[tuple[bytes, int] | None] = queue.Queue(WAITING_BATCHES)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._fill, name=f"encode {plan.slug}", daemon=True)
+        self._chunk = b""
+        self._at = 0
+        self._ended = False
+        self.advance: Any = None
+        self.error: Exception | None = None
+        self.sent = 0
+
+    def __enter__(self) -> _CopyStream:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        while self._thread.is_alive():
+            with_room = False
+            try:
+                self._queue.get(timeout=0.05)
+                with_room = True
+            except queue.Empty:
+                pass
+            if not with_room:
+                self._thread.join(0.05)
+
+    def read(self, size: int) -> bytes:
+        while self._at >= len(self._chunk):
+            if self._ended:
+                return b""
+            item = self._queue.get()
+            if item is None:
+                self._ended = True
+                if self.error is not None:
+                    raise self.error
+                return b""
+            self._chunk, rows = item
+            self._at = 0
+            if rows:
+                self.advance(rows)
+        part = self._chunk[self._at : self._at + size]
+        self._at += len(part)
+        self.sent += len(part)
+        return part
+
+    def _fill(self) -> None:
+        try:
+            for item in self._chunks:
+                self._queue.put(item)
+                if self._stopped.is_set():
+                    return
+        except Exception as error:  # handed to the reader, who raises it
+            self.error = error
+        self._queue.put(None)
+
+
+def _encoded(plan: TablePlan, parquet: pq.ParquetFile) -> Iterator[tuple[bytes, int]]:
+    """The COPY stream in pieces, each with the rows that it adds."""
+    names = [column.name for column in plan.stored_columns]
+    if parquet.schema_arrow.names != names:
+        raise ValueError(f"Parquet holds columns {parquet.schema_arrow.names}, the plan {names}")
+    encoder = CopyEncoder(plan.stored_columns)
+    yield encoder.header(), 0
+    for batch in parquet.iter_batches(_batch_rows(parquet), use_threads=False):
+        yield encoder.encode(batch), batch.num_rows
+    yield encoder.finish(), 0
+
+
+def _batch_rows(parquet: pq.ParquetFile) -> int:
+    metadata = parquet.metadata
+    size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    row_bytes = max(size // max(metadata.num_rows, 1), 1)
+    return max(1, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
+
+
+def _leftovers(cursor: Cursor, incoming: str, migration: str) -> list[str]:
+    """Incoming schemas of other runs of ``migration`` that nobody comes back to."""
+    found = marker.marked_schemas(cursor, migration, marker.Role.INCOMING)
+    cursor.execute(
+        "SELECT run_id FROM migration_assets.runs WHERE migration = %s AND finished_at IS NULL"
+        " AND started_at > now() - make_interval(days => %s)",
+        (migration, UNFINISHED_DAYS),
+    )
+    running = {row[0] for row in cursor.fetchall()}
+    others = [name for name, mark in found.items() if name != incoming and mark.run not in running]
+    return [name for name in others if marker.is_free(cursor, name)]
+
+
+def _unreadable(plan: TablePlan, error: Exception) -> Exception:
+    if isinstance(error, ValueError) and not isinstance(error, pa.ArrowException):
+        return NotProvenError(f'table "{plan.name}": {error}')
+    return BrokenOffError(f'table "{plan.name}": its Parquet file can not be read: {error}')
+
+
+def _raise_refusal(error: psycopg2.Error, plan: TablePlan, parquet: pq.ParquetFile) -> None:
+    """Raise what PostgreSQL refused in our words; returns if the cause is the server."""
+    state = error.pgcode or ""
+    message = error.diag.message_primary or str(error).strip()
+    if state == "42501":
+        raise InputError(f'table "{plan.name}" can not be made: {message}') from error
+    if state[:2] in {"22", "23"}:
+        place = re.search(r"line (\d+)(?:, column ([^:\n]+))?", error.diag.context or "")
+        where = _row(plan, parquet, int(place[1])) if place else ""
+        column = error.diag.column_name or (place[2] if place else None)
+        raise NotProvenError(
+            f'table "{plan.name}"{where}{f", column {column}" if column else ""}: {message}'
+        ) from error
+    if state[:2] in {"42", "0A", "54"}:
+        raise NotProvenError(f'table "{plan.name}": {message}') from error
+
+
+def _row(plan: TablePlan, parquet: pq.ParquetFile, line: int) -> str:
+    """The ``line``-th row (from 1) for people: by its key, else by its number."""
+    first = 0
+    for group in range(parquet.num_row_groups if plan.key else 0):
+        rows = parquet.metadata.row_group(group).num_rows
+        if line <= first + rows:
+            keys = parquet.read_row_group(group).select(list(plan.key)).slice(line - first - 1, 1)
+            values = ", ".join(f"{name} = {value[0]}" for name, value in keys.to_pydict().items())
+            return f", row with {values}"
+        first += rows
+    return f", row {line}"
