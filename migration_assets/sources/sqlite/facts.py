@@ -1,0 +1,206 @@
+"""Facts of a table that SQLite itself computes: what the extract is proved against."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+
+from migration_assets.core.catalog import ForeignKey, Table
+from migration_assets.core.naming import quote
+from migration_assets.core.profile import Lane
+from migration_assets.core.results import ColumnFacts
+from migration_assets.sources.base import SourceFacts
+from migration_assets.sources.sqlite.read import CLASS, MAX_RESULT_COLUMNS
+
+LARGEST = 2**63 - 1
+"""The largest rowid."""
+
+_LOW = 0xFFFFFFFF
+
+
+def classes(connection: sqlite3.Connection, table: Table) -> dict[str, tuple[Lane, ...]]:
+    """The storage classes that occur in each column, by a full scan."""
+    terms = [
+        f"max(typeof({quote(column.name)}) = '{CLASS[lane]}')"
+        for column in table.columns
+        for lane in Lane
+    ]
+    found = iter(_row(connection, table, terms))
+    return {
+        column.name: tuple([lane for lane in Lane if next(found)]) for column in table.columns
+    }
+
+
+def facts(
+    connection: sqlite3.Connection,
+    table: Table,
+    lanes: Mapping[str, tuple[Lane, ...]],
+    *,
+    utf16: bool,
+) -> SourceFacts:
+    """Count and sum ``table``.
+
+    Args:
+        connection: to the snapshot.
+        table: whose facts are asked for.
+        lanes: per column the classes that may occur; the caller knows that no other does.
+        utf16: texts are stored as UTF-16, so SQLite cannot tell their length in UTF-8.
+
+    Raises:
+        sqlite3.Error: the table cannot be read.
+    """
+    plan = [(column.name, lane) for column in table.columns for lane in lanes[column.name]]
+    terms = ["count(*)", *(f"count({quote(column.name)})" for column in table.columns)]
+    for name, lane in plan:
+        terms += _terms(quote(name), lane, alone=len(lanes[name]) == 1)
+    values = iter(_row(connection, table, terms))
+    rows = _integer(next(values))
+    non_null = {column.name: _integer(next(values)) for column in table.columns}
+    found: dict[str, dict[Lane, ColumnFacts]] = {column.name: {} for column in table.columns}
+    wide: list[str] = []
+    for name, lane in plan:
+        alone = len(lanes[name]) == 1
+        count = non_null[name] if alone else _integer(next(values))
+        match lane:
+            case Lane.INT:
+                low, high, total = next(values), next(values), next(values)
+                fact = _integers(count, low, high, total)
+                if count and fact.sum_low is None:
+                    wide.append(name)
+            case Lane.REAL:
+                fact = ColumnFacts(count, minimum=_real(next(values)), maximum=_real(next(values)))
+            case _:
+                size = next(values)
+                known = None if lane is Lane.TEXT and utf16 else size or 0
+                fact = ColumnFacts(count, bytes=known)  # type: ignore[arg-type]
+        if count:
+            found[name][lane] = fact
+    for name, sums in _wide_sums(connection, table, wide).items():
+        fact = found[name][Lane.INT]
+        found[name][Lane.INT] = ColumnFacts(
+            fact.values, sums[0], sums[1], fact.minimum, fact.maximum
+        )
+    return SourceFacts(rows, non_null, found)
+
+
+def next_value(connection: sqlite3.Connection, table: Table) -> int | None:
+    """The number ``table.auto_column`` would take next.
+
+    At least 1, the least number a PostgreSQL sequence hands out; None without such a column and
+    when the largest 64-bit number is already used.
+    """
+    if table.auto_column is None:
+        return None
+    (largest,) = connection.execute(
+        f"SELECT max({quote(table.auto_column)}) FROM {quote(table.name)}"
+    ).fetchone()
+    largest = max(largest or 0, _sequence(connection, table.name))
+    return None if largest >= LARGEST else largest + 1
+
+
+def orphans(connection: sqlite3.Connection, table: Table) -> dict[int, int]:
+    """Foreign key position -> rows whose parent is missing, compared byte by byte.
+
+    A key with a NULL in it has no parent to miss (MATCH SIMPLE, the only one SQLite knows).
+    """
+    found = {}
+    for position, key in enumerate(table.foreign_keys):
+        (count,) = connection.execute(_orphans(table, key)).fetchone()
+        if count:
+            found[position] = count
+    return found
+
+
+def _terms(column: str, lane: Lane, *, alone: bool) -> list[str]:
+    """The aggregates of one lane; ``alone`` if the column has no other."""
+    value = column if alone else f"CASE WHEN typeof({column}) = '{CLASS[lane]}' THEN {column} END"
+    # count(column) is there already, and is the lane's own count if it is the only lane.
+    terms = [] if alone else [f"count({value})"]
+    match lane:
+        case Lane.INT:
+            # total() does not overflow; it is exact where sum_low and sum_high follow from it.
+            return [*terms, f"min({value})", f"max({value})", f"total({value})"]
+        case Lane.REAL:
+            return [*terms, f"min({value})", f"max({value})"]
+    return [*terms, f"sum(length(CAST({value} AS BLOB)))"]
+
+
+def _integers(count: int, low: object, high: object, total: object) -> ColumnFacts:
+    """Facts of integers; the sums are None where they do not follow from the plain sum.
+
+    Values of 0 .. 2**32-1 have no high part, so both sums follow. The plain sum comes as a
+    double and is exact below 2**53.
+    """
+    if count == 0:
+        return ColumnFacts(0)
+    least, most = _integer(low), _integer(high)
+    exact = least >= 0 and most <= _LOW and count * most < 2**53
+    return ColumnFacts(
+        count,
+        sum_low=int(float(str(total))) if exact else None,
+        sum_high=0 if exact else None,
+        minimum=repr(least),
+        maximum=repr(most),
+    )
+
+
+def _wide_sums(
+    connection: sqlite3.Connection, table: Table, columns: list[str]
+) -> dict[str, tuple[int, int]]:
+    """sum_low and sum_high by their definition, for columns with large or negative integers."""
+    if not columns:
+        return {}
+    terms = []
+    for name in columns:
+        column = quote(name)
+        value = f"CASE WHEN typeof({column}) = 'integer' THEN {column} END"
+        terms += [f"sum({value} & {_LOW})", f"sum({value} >> 32)"]
+    values = iter(_row(connection, table, terms))
+    return {name: (_integer(next(values)), _integer(next(values))) for name in columns}
+
+
+def _row(connection: sqlite3.Connection, table: Table, terms: list[str]) -> list[object]:
+    """The one row of aggregates over the whole table, in as many scans as its width needs."""
+    found: list[object] = []
+    for start in range(0, len(terms), MAX_RESULT_COLUMNS):
+        part = ", ".join(terms[start : start + MAX_RESULT_COLUMNS])
+        found += connection.execute(
+            f"SELECT {part} FROM {quote(table.name)} NOT INDEXED"
+        ).fetchone()
+    return found
+
+
+def _sequence(connection: sqlite3.Connection, table: str) -> int:
+    """What AUTOINCREMENT has handed out already, 0 for a table without it."""
+    if not connection.execute(
+        "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'"
+    ).fetchone():
+        return 0
+    rows = connection.execute(
+        "SELECT seq FROM sqlite_sequence WHERE name = ? AND typeof(seq) = 'integer'", (table,)
+    ).fetchall()
+    return max((seq for (seq,) in rows), default=0)
+
+
+def _orphans(table: Table, key: ForeignKey) -> str:
+    # BINARY, because PostgreSQL compares so, and because a collation may be missing. NOT IN over
+    # an uncorrelated SELECT is one lookup structure for all rows, an index where there is one.
+    columns = [quote(column) for column in key.columns]
+    refs = [quote(column) for column in key.ref_columns]
+    present = " AND ".join(f"{column} IS NOT NULL" for column in columns)
+    known = " AND ".join(f"{ref} IS NOT NULL" for ref in refs)
+    child = ", ".join(f"{column} COLLATE BINARY" for column in columns)
+    return (
+        f"SELECT count(*) FROM {quote(table.name)} NOT INDEXED WHERE {present}"
+        f" AND ({child}) NOT IN"
+        f" (SELECT {', '.join(refs)} FROM {quote(key.ref_table)} WHERE {known})"
+    )
+
+
+def _integer(value: object) -> int:
+    return int(str(value))
+
+
+def _real(value: object) -> str | None:
+    # Adding 0.0 makes -0.0 and 0.0 one, since which of them is the least depends on their order.
+    return None if value is None else repr(float(str(value)) + 0.0)

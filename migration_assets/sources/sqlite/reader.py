@@ -1,0 +1,152 @@
+"""Reads one taken snapshot, from any thread."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+from adbc_driver_manager import Error as AdbcError
+
+from migration_assets.core.catalog import Catalog, Table
+from migration_assets.core.profile import Lane
+from migration_assets.errors import InputError
+from migration_assets.sources.base import LanesMissing, Snapshot, SourceFacts
+from migration_assets.sources.sqlite import declared, facts, header
+from migration_assets.sources.sqlite.connect import Connections, input_error, open_read_only
+from migration_assets.sources.sqlite.read import WrongTypeError, fields_of, read
+from migration_assets.sources.sqlite.reflect import reflect, with_sizes
+
+_HARMLESS = re.compile(
+    r"never used|freelist|NULL value in|CHECK constraint failed|^\*\*\* in database", re.IGNORECASE
+)
+"""Findings of quick_check that leave every row readable, and its headings."""
+
+
+class SQLiteReader:
+    """One snapshot file; nothing else is touched."""
+
+    def __init__(self, path: Path, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._path = path
+        self._connections = Connections(path)
+        self._utf16 = header.read(path, snapshot.source).utf16
+        self._classes: dict[str, dict[str, tuple[Lane, ...]]] = {}
+        self._check: threading.Thread | None = None
+        self._damage: InputError | None = None
+
+    def start_integrity_check(self) -> None:
+        """Look at every page beside the reading; what is found is raised by :meth:`facts`."""
+        self._check = threading.Thread(target=self._check_integrity, daemon=True)
+        self._check.start()
+
+    def catalog(self) -> Catalog:
+        """Reflect the snapshot, with rows and bytes of each table."""
+        connection = self._connections.rows()
+        try:
+            return with_sizes(connection, reflect(connection), self._path.stat().st_size)
+        except sqlite3.Error as error:
+            raise input_error(self.snapshot.source, error) from error
+
+    def expected_lanes(self, table: Table) -> dict[str, tuple[Lane, ...]]:
+        """The lanes to try first, per column, from the declaration alone."""
+        return {
+            column.name: declared.lanes(column.type, declared.affinity(column.source_type))
+            for column in table.columns
+        }
+
+    def read(
+        self, table: Table, lanes: Mapping[str, tuple[Lane, ...]]
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the table; see :meth:`SnapshotReader.read`.
+
+        Raises:
+            LanesMissing: as soon as a value turns up that fits no requested lane.
+            InputError: the table cannot be read.
+        """
+        fields = fields_of(table, lanes)
+        try:
+            yield from read(self._connections.arrow(), table, fields, utf16=self._utf16)
+        except (AdbcError, OSError, WrongTypeError) as error:
+            missing = self._missing(table, lanes)
+            if missing:
+                raise LanesMissing(table.name, missing) from error
+            raise InputError(f'table "{table.name}": cannot be read ({_one_line(error)})') from error
+        self._classes[table.name] = dict(lanes)
+
+    def facts(self, table: Table) -> SourceFacts:
+        """Count and sum the table by SQLite itself.
+
+        Raises:
+            InputError: the table cannot be read, or the snapshot is damaged.
+        """
+        if self._check is not None:
+            self._check.join()
+        if self._damage is not None:
+            raise self._damage
+        try:
+            connection = self._connections.rows()
+            # A read that came to its end has shown that no value is outside its lanes.
+            lanes = self._classes.get(table.name)
+            if lanes is None:
+                lanes = facts.classes(connection, table)
+            return facts.facts(connection, table, lanes, utf16=self._utf16)
+        except sqlite3.Error as error:
+            raise input_error(f'table "{table.name}"', error) from error
+
+    def next_value(self, table: Table) -> int | None:
+        """The number ``table.auto_column`` would take next; see :func:`facts.next_value`."""
+        try:
+            return facts.next_value(self._connections.rows(), table)
+        except sqlite3.Error as error:
+            raise input_error(f'table "{table.name}"', error) from error
+
+    def orphans(self, table: Table) -> dict[int, int]:
+        """Foreign key position -> rows whose parent is missing (only those above 0)."""
+        try:
+            return facts.orphans(self._connections.rows(), table)
+        except sqlite3.Error as error:
+            raise input_error(f'table "{table.name}"', error) from error
+
+    def close(self) -> None:
+        """Close all connections; the copy stays."""
+        if self._check is not None:
+            self._check.join()
+        self._connections.close()
+
+    def _missing(self, table: Table, lanes: Mapping[str, tuple[Lane, ...]]) -> list[str]:
+        try:
+            found = facts.classes(self._connections.rows(), table)
+        except sqlite3.Error as error:
+            raise input_error(f'table "{table.name}"', error) from error
+        return [name for name, present in found.items() if set(present) - set(lanes[name])]
+
+    def _check_integrity(self) -> None:
+        connection = open_read_only(self._path)
+        try:
+            # Rules of the application are checked elsewhere, and may call its own functions.
+            connection.execute("PRAGMA ignore_check_constraints=ON")
+            found = [text for (text,) in connection.execute("PRAGMA quick_check")]
+        except sqlite3.OperationalError:
+            # A table that SQLite cannot compile (a missing function) ends the check; the tables
+            # that can be read are then only as whole as reading them shows.
+            return
+        except sqlite3.DatabaseError as error:
+            self._damage = input_error(self.snapshot.source, error)
+            return
+        finally:
+            connection.close()
+        lines = [line for text in found for line in text.splitlines() if text != "ok"]
+        serious = [line for line in lines if not _HARMLESS.search(line)]
+        if serious:
+            self._damage = InputError(
+                f"{self.snapshot.source}: the database is damaged ({serious[0]}); "
+                "repair a copy of it with `sqlite3 FILE .recover` and migrate that"
+            )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

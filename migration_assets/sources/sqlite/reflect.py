@@ -1,0 +1,443 @@
+"""The catalog of a SQLite file: PRAGMAs first, the CREATE statement for what they do not tell."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from migration_assets.core.catalog import (
+    Catalog,
+    Check,
+    Column,
+    DeclaredType,
+    ForeignKey,
+    Index,
+    IndexTerm,
+    Kind,
+    SkippedObject,
+    Table,
+    UniqueKey,
+    View,
+)
+from migration_assets.core.naming import quote
+from migration_assets.sources.sqlite.declared import declared_type
+from migration_assets.sources.sqlite.statement import (
+    ParsedTable,
+    parse_index,
+    parse_table,
+    tokens,
+)
+
+_SHADOWS = {
+    "fts3": ("content", "segments", "segdir", "docsize", "stat"),
+    "fts4": ("content", "segments", "segdir", "docsize", "stat"),
+    "fts5": ("data", "idx", "content", "docsize", "config"),
+    "rtree": ("node", "parent", "rowid"),
+    "rtree_i32": ("node", "parent", "rowid"),
+    "geopoly": ("node", "parent", "rowid"),
+    "spellfix1": ("vocab",),
+}
+"""Virtual table module -> endings of its shadow tables, for files whose module is not built in."""
+
+_DEFERRED_REASON = "SQLite runs it, PostgreSQL has no equivalent that could be made from its text"
+
+
+@dataclass(frozen=True)
+class _Object:
+    """One row of sqlite_schema."""
+
+    type: str
+    name: str
+    table: str
+    sql: str | None
+
+
+def reflect(connection: sqlite3.Connection) -> Catalog:
+    """Read everything that ``connection``'s main database declares; no rows are counted.
+
+    Raises:
+        sqlite3.Error: the schema itself cannot be read.
+    """
+    objects = [
+        _Object(*row)
+        for row in connection.execute(
+            "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid"
+        )
+    ]
+    kinds = {
+        name: (kind, bool(without_rowid), bool(strict))
+        for name, kind, without_rowid, strict in connection.execute(
+            "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main'"
+        )
+    }
+    skipped: list[SkippedObject] = []
+    tables: dict[str, Table] = {}
+    virtual = {o.name: _module(o.sql) for o in objects if o.type == "table" and _is_virtual(o.sql)}
+    shadows = _shadow_names(virtual)
+    for item in objects:
+        if item.type == "trigger":
+            skipped.append(
+                SkippedObject("trigger", item.name, _DEFERRED_REASON, item.table, item.sql)
+            )
+        if item.type != "table" or item.name.lower().startswith("sqlite_"):
+            continue
+        kind, without_rowid, strict = kinds.get(item.name, ("", False, False))
+        if item.name in virtual:
+            reason = f"virtual table of the module {virtual[item.name]}; it has no rows of its own"
+            skipped.append(SkippedObject("virtual table", item.name, reason, None, item.sql))
+        elif kind == "shadow" or item.name.lower() in shadows:
+            owner = shadows.get(item.name.lower())
+            reason = "storage of a virtual table" + (f', "{owner}"' if owner else "")
+            skipped.append(SkippedObject("shadow table", item.name, reason, None, item.sql))
+        else:
+            table = _table(connection, item, objects, skipped, without_rowid, strict)
+            if table is not None:
+                tables[item.name] = table
+    resolved = [_with_foreign_keys(connection, table, tables, skipped) for table in tables.values()]
+    views = _views(connection, objects, skipped)
+    return Catalog("sqlite", tuple(resolved), tuple(views), tuple(skipped))
+
+
+def with_sizes(connection: sqlite3.Connection, catalog: Catalog, file_bytes: int) -> Catalog:
+    """Add the rows (counted) and bytes (pages, or a bound where this SQLite cannot tell).
+
+    Raises:
+        sqlite3.Error: a table cannot be read.
+    """
+    try:
+        pages = dict(
+            connection.execute("SELECT name, pgsize FROM dbstat WHERE aggregate = TRUE").fetchall()
+        )
+    except sqlite3.OperationalError:
+        # SQLite built without dbstat: no table is larger than the file.
+        pages = {}
+    tables = []
+    for table in catalog.tables:
+        (rows,) = connection.execute(
+            f"SELECT count(*) FROM {quote(table.name)} NOT INDEXED"
+        ).fetchone()
+        tables.append(replace(table, rows=rows, bytes=pages.get(table.name, file_bytes)))
+    return replace(catalog, tables=tuple(tables))
+
+
+def is_strict(connection: sqlite3.Connection, table: str) -> bool:
+    """True if ``table`` is STRICT, where the type ANY keeps every value as it is."""
+    row = connection.execute(
+        "SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = ?", (table,)
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _table(
+    connection: sqlite3.Connection,
+    item: _Object,
+    objects: Iterable[_Object],
+    skipped: list[SkippedObject],
+    without_rowid: bool,
+    strict: bool,
+) -> Table | None:
+    parsed = parse_table(item.sql or "")
+    try:
+        facts = connection.execute(
+            'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?)',
+            (item.name,),
+        ).fetchall()
+        readable, problems = _readable(connection, item.name, facts)
+    except sqlite3.OperationalError as error:
+        reason = f"SQLite cannot read it: {error}"
+        skipped.append(SkippedObject("unreadable table", item.name, reason, None, item.sql))
+        return None
+    if not readable:
+        reason = "SQLite cannot read its definition"
+        skipped.append(SkippedObject("unreadable table", item.name, reason, None, item.sql))
+        return None
+    for column, reason in problems:
+        skipped.append(SkippedObject("generated column", column, reason, item.name, item.sql))
+    indexes = connection.execute(
+        'SELECT name, "unique", origin, partial FROM pragma_index_list(?) ORDER BY seq DESC',
+        (item.name,),
+    ).fetchall()
+    key = [name for name, *_, pk, _ in sorted(facts, key=lambda fact: fact[4]) if pk]
+    auto = _rowid_alias(facts, key, indexes, without_rowid)
+    json = _json_columns(parsed)
+    columns = tuple(
+        _column(fact, parsed, json, strict, implied=fact[0] == auto or (
+            bool(fact[4]) and (without_rowid or strict)))
+        for fact in facts
+        if fact[0] in readable
+    )
+    return Table(
+        name=item.name,
+        columns=columns,
+        primary_key=tuple(key),
+        auto_column=auto,
+        unique_keys=_unique_keys(connection, parsed, indexes),
+        indexes=_indexes(connection, item.name, objects, indexes, auto, skipped),
+        checks=tuple(Check(check.expression, check.name) for check in parsed.checks),
+        sql=item.sql,
+    )
+
+
+def _readable(
+    connection: sqlite3.Connection, table: str, facts: list[tuple[object, ...]]
+) -> tuple[set[str], list[tuple[str, str]]]:
+    """Columns that a SELECT may name, and (column, reason) of the generated ones it may not."""
+    names = [str(fact[0]) for fact in facts]
+    problems: list[tuple[str, str]] = []
+    if not names:
+        return set(), problems
+    try:
+        _prepare(connection, table, names)
+        return set(names), problems
+    except sqlite3.OperationalError:
+        # One generated column whose function is missing makes a SELECT of all fail.
+        plain = [str(fact[0]) for fact in facts if not fact[5]]
+        _prepare(connection, table, plain)
+    readable = set(plain)
+    for name in names:
+        if name in readable:
+            continue
+        try:
+            _prepare(connection, table, [name])
+            readable.add(name)
+        except sqlite3.OperationalError as error:
+            problems.append((name, f"SQLite cannot compute it: {error}"))
+    return readable, problems
+
+
+def _prepare(connection: sqlite3.Connection, table: str, columns: Iterable[str]) -> None:
+    names = ", ".join(quote(column) for column in columns)
+    connection.execute(f"SELECT {names} FROM {quote(table)} NOT INDEXED LIMIT 0").fetchall()
+
+
+def _column(
+    fact: tuple[object, ...], parsed: ParsedTable, json: set[str], strict: bool, *, implied: bool
+) -> Column:
+    name, declared, not_null, default, _, hidden = fact
+    text = parsed.columns.get(str(name).lower())
+    type_ = declared_type(str(declared or ""), strict=strict)
+    if str(name).lower() in json and type_.kind in (Kind.TEXT, Kind.ANY):
+        type_ = DeclaredType(Kind.JSON)
+    collation = text.collation if text else None
+    generated = hidden in (2, 3)
+    return Column(
+        name=str(name),
+        source_type=_source_type(str(declared or ""), generated),
+        type=type_,
+        not_null=bool(not_null) or implied,
+        default=None if default is None else str(default),
+        generated=(text.generated if text else None) or "?" if generated else None,
+        stored=hidden == 3,
+        collation=None if collation is None or collation.upper() == "BINARY" else collation,
+    )
+
+
+def _source_type(declared: str, generated: bool) -> str:
+    """The type without the words GENERATED ALWAYS, which SQLite takes for a part of it."""
+    upper = declared.upper()
+    if generated and upper.endswith("GENERATED ALWAYS"):
+        return declared[: -len("GENERATED ALWAYS")].rstrip()
+    return declared
+
+
+def _rowid_alias(
+    facts: list[tuple[object, ...]],
+    key: list[str],
+    indexes: list[tuple[str, int, str, int]],
+    without_rowid: bool,
+) -> str | None:
+    """The INTEGER PRIMARY KEY that is the rowid ("CREATE TABLE", section 5).
+
+    Every other primary key of a rowid table has an index of its own, ``INTEGER PRIMARY KEY
+    DESC`` too, so its absence decides.
+    """
+    if without_rowid or len(key) != 1 or any(origin == "pk" for *_, origin, _ in indexes):
+        return None
+    declared = next(str(fact[1]) for fact in facts if fact[0] == key[0])
+    return key[0] if declared.upper() == "INTEGER" else None
+
+
+def _json_columns(parsed: ParsedTable) -> set[str]:
+    """Lower-case names of columns under a CHECK with json_valid(column)."""
+    found = set()
+    for check in parsed.checks:
+        words = list(tokens(check.expression))
+        for function, opening, column, closing in zip(
+            words, words[1:], words[2:], words[3:], strict=False
+        ):
+            if (function.word, opening.word, closing.word) == ("JSON_VALID", "(", ")"):
+                found.add(column.name.lower())
+    return found
+
+
+def _unique_keys(
+    connection: sqlite3.Connection,
+    parsed: ParsedTable,
+    indexes: list[tuple[str, int, str, int]],
+) -> tuple[UniqueKey, ...]:
+    names = {key.columns: key.name for key in reversed(parsed.unique_keys)}
+    keys = []
+    for index, _, origin, _ in indexes:
+        if origin != "u":
+            continue
+        columns = tuple(
+            name
+            for (name,) in connection.execute(
+                "SELECT name FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno", (index,)
+            )
+        )
+        keys.append(UniqueKey(columns, names.get(tuple(c.lower() for c in columns))))
+    return tuple(keys)
+
+
+def _indexes(
+    connection: sqlite3.Connection,
+    table: str,
+    objects: Iterable[_Object],
+    indexes: list[tuple[str, int, str, int]],
+    auto: str | None,
+    skipped: list[SkippedObject],
+) -> tuple[Index, ...]:
+    statements = {item.name: item.sql for item in objects if item.type == "index"}
+    found = []
+    for name, unique, origin, partial in indexes:
+        if origin != "c":
+            continue
+        sql = statements.get(name)
+        parsed = parse_index(sql or "")
+        rows = connection.execute(
+            'SELECT seqno, cid, name, "desc", coll FROM pragma_index_xinfo(?) WHERE key'
+            " ORDER BY seqno",
+            (name,),
+        ).fetchall()
+        expressions = parsed.terms if parsed and len(parsed.terms) == len(rows) else None
+        if (partial and not (parsed and parsed.where)) or (
+            expressions is None and any(cid == -2 for _, cid, *_ in rows)
+        ):
+            reason = "its definition could not be read"
+            skipped.append(SkippedObject("index", name, reason, table, sql))
+            continue
+        terms = []
+        for place, cid, column, descending, collation in rows:
+            expression = expressions[place] if expressions and cid == -2 else None
+            terms.append(
+                IndexTerm(
+                    column=None if expression else column or auto,
+                    expression=expression,
+                    descending=bool(descending),
+                    collation=None if collation.upper() == "BINARY" else collation,
+                )
+            )
+        where = parsed.where if parsed and partial else None
+        found.append(Index(name, tuple(terms), bool(unique), where, sql))
+    return tuple(found)
+
+
+def _with_foreign_keys(
+    connection: sqlite3.Connection,
+    table: Table,
+    tables: dict[str, Table],
+    skipped: list[SkippedObject],
+) -> Table:
+    """Resolve the foreign keys of ``table``; what points nowhere goes to ``skipped``."""
+    groups: dict[int, list[tuple[str, str | None, str, str, str]]] = {}
+    for number, parent, column, ref, on_update, on_delete in connection.execute(
+        'SELECT id, "table", "from", "to", on_update, on_delete FROM pragma_foreign_key_list(?)'
+        " ORDER BY id DESC, seq",
+        (table.name,),
+    ):
+        groups.setdefault(number, []).append((column, ref, parent, on_update, on_delete))
+    parsed = parse_table(table.sql or "").foreign_keys
+    same = len(parsed) == len(groups)
+    by_name = {name.lower(): other for name, other in tables.items()}
+    keys = []
+    for place, rows in enumerate(groups.values()):
+        _, _, parent, on_update, on_delete = rows[0]
+        columns = tuple(_true_name(table, column) for column, *_ in rows)
+        other = by_name.get(parent.lower())
+        text = parsed[place] if same else None
+        if text and text.columns != tuple(column.lower() for column in columns):
+            text = None
+        names = [ref for _, ref, *_ in rows]
+        label = (text.name if text else None) or f"({', '.join(columns)}) references {parent}"
+        if other is None:
+            reason = f'there is no table "{parent}" to refer to'
+            skipped.append(SkippedObject("foreign key", label, reason, table.name))
+            continue
+        refs = (
+            other.primary_key
+            if any(name is None for name in names)
+            else tuple(_true_name(other, str(name)) for name in names)
+        )
+        known = {column.name for column in other.columns}
+        missing = [ref for ref in refs if ref not in known]
+        if missing or len(refs) != len(columns):
+            reason = (
+                f'"{other.name}" has no column "{missing[0]}"'
+                if missing
+                else f'the primary key of "{other.name}" has {len(refs)} columns, not {len(columns)}'
+            )
+            skipped.append(SkippedObject("foreign key", label, reason, table.name))
+            continue
+        keys.append(
+            ForeignKey(
+                columns=columns,
+                ref_table=other.name,
+                ref_columns=refs,
+                on_update=on_update,
+                on_delete=on_delete,
+                deferrable=text.deferrable if text else False,
+                initially_deferred=text.initially_deferred if text else False,
+                name=text.name if text else None,
+            )
+        )
+    return replace(table, foreign_keys=tuple(keys))
+
+
+def _true_name(table: Table, column: str) -> str:
+    """The column's name as ``table`` spells it; ``column`` itself if it has none such."""
+    for own in table.columns:
+        if own.name.lower() == column.lower():
+            return own.name
+    return column
+
+
+def _views(
+    connection: sqlite3.Connection, objects: Iterable[_Object], skipped: list[SkippedObject]
+) -> list[View]:
+    views = []
+    for item in objects:
+        if item.type != "view":
+            continue
+        try:
+            connection.execute(f"SELECT * FROM {quote(item.name)} LIMIT 0").fetchall()
+            views.append(View(item.name, item.sql or ""))
+        except sqlite3.OperationalError as error:
+            reason = f"SQLite itself cannot run it: {error}"
+            skipped.append(SkippedObject("view", item.name, reason, None, item.sql))
+    return views
+
+
+def _is_virtual(sql: str | None) -> bool:
+    words = [token.word for _, token in zip(range(3), tokens(sql or ""), strict=False)]
+    return words[:3] == ["CREATE", "VIRTUAL", "TABLE"]
+
+
+def _module(sql: str | None) -> str:
+    """The module of a virtual table, the name after USING."""
+    following = False
+    for token in tokens(sql or ""):
+        if following:
+            return token.name
+        following = token.word == "USING"
+    return "?"
+
+
+def _shadow_names(virtual: dict[str, str]) -> dict[str, str]:
+    """Lower-case shadow table name -> its virtual table, for the modules known here."""
+    return {
+        f"{name}_{ending}".lower(): name
+        for name, module in virtual.items()
+        for ending in _SHADOWS.get(module.lower(), ())
+    }

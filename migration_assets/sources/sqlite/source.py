@@ -1,0 +1,118 @@
+"""A SQLite database file as a source."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import tempfile
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+from migration_assets.core.catalog import Catalog
+from migration_assets.errors import InputError
+from migration_assets.sources.base import Snapshot
+from migration_assets.sources.sqlite import header, snapshot
+from migration_assets.sources.sqlite.connect import input_error, open_read_only
+from migration_assets.sources.sqlite.reader import SQLiteReader
+from migration_assets.sources.sqlite.reflect import reflect
+
+_PREFIX = "sqlite:///"
+
+
+class SQLiteSource:
+    """One SQLite file; never written to, nor is its folder.
+
+    Attributes:
+        kind: ``sqlite``.
+        location: the URL as given.
+        path: the database file, absolute.
+    """
+
+    kind = "sqlite"
+
+    def __init__(self, path: Path, location: str | None = None) -> None:
+        self.path = Path(os.path.abspath(path))
+        self.location = location or f"{_PREFIX}{path}"
+
+    @classmethod
+    def from_url(cls, url: str) -> SQLiteSource:
+        """Make a source from ``sqlite:///relative/path`` or ``sqlite:////absolute/path``.
+
+        The path is taken as it is written if such a file exists, else with its %-escapes
+        resolved, else without a ``?query``.
+
+        Raises:
+            InputError: another scheme, or no path.
+        """
+        if not url.startswith(_PREFIX):
+            raise InputError(f"{url}: a SQLite source is written sqlite:///path/to/file.db")
+        text = url.removeprefix(_PREFIX)
+        if not text or text == ":memory:":
+            raise InputError(f"{url}: names no file; write sqlite:///path/to/file.db")
+        bare = text.partition("?")[0]
+        for candidate in (text, unquote(text), bare, unquote(bare)):
+            if candidate and "\0" not in candidate and os.path.lexists(candidate):
+                return cls(Path(candidate), url)
+        return cls(Path((bare or text).replace("\0", "")), url)
+
+    def check(self) -> None:
+        """Look at the file and its header only; see :func:`header.read` for what is raised."""
+        header.read(self.path, self.location)
+
+    def reflect(self) -> Catalog:
+        """The catalog straight from the file, without counting its rows.
+
+        Where a read-only connection would leave traces beside the file, a copy that lives only
+        for this call is read instead.
+        """
+        self.check()
+        if not snapshot.needs_copy(self.path):
+            return self._reflect(self.path)
+        with tempfile.TemporaryDirectory(prefix="migration_assets_") as folder:
+            copy = Path(folder) / "copy.db"
+            snapshot.copy_database(self.path, copy, self.location)
+            return self._reflect(copy)
+
+    def take_snapshot(self, path: Path) -> SQLiteReader:
+        """Copy the file with its log to ``path`` (0600) and open the copy.
+
+        Raises:
+            InputError: the file cannot be used, is damaged, locked or never stands still.
+        """
+        self.check()
+        taken_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        snapshot.copy_database(self.path, path, self.location)
+        header.read(path, self.location)
+        record = Snapshot(
+            snapshot.content_id(path), taken_at, path.stat().st_size, self.location
+        )
+        _record_path(path).write_text(json.dumps(asdict(record)), encoding="utf-8")
+        reader = SQLiteReader(path, record)
+        reader.start_integrity_check()
+        return reader
+
+    def open_snapshot(self, path: Path) -> SQLiteReader:
+        """Open the copy at ``path`` that :meth:`take_snapshot` made, in any process.
+
+        Raises:
+            InputError: it is not there any more.
+        """
+        header.read(path, f"snapshot {path.name}")
+        return SQLiteReader(path, Snapshot(**json.loads(_record_path(path).read_text("utf-8"))))
+
+    def _reflect(self, path: Path) -> Catalog:
+        try:
+            connection = open_read_only(path)
+            try:
+                return reflect(connection)
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            raise input_error(self.location, error) from error
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
