@@ -75,9 +75,8 @@ class Candidates:
 
     def __init__(self, key: Sequence[int]) -> None:
         self._key = tuple(key)
-        self._folder = tempfile.TemporaryDirectory(prefix="migration_assets_")
-        self._rows = _Pile(Path(self._folder.name) / "rows", "row1")
-        self._keys = _Pile(Path(self._folder.name) / "keys", "key1")
+        self._rows = _Pile("row1")
+        self._keys = _Pile("key1")
 
     def __enter__(self) -> Candidates:
         return self
@@ -88,7 +87,8 @@ class Candidates:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._folder.cleanup()
+        self._rows.close()
+        self._keys.close()
 
     def __bool__(self) -> bool:
         return self._rows.count > 0
@@ -136,13 +136,17 @@ class Candidates:
 class _Pile:
     """Entries in memory, or in files by the top bits of one of their hashes."""
 
-    def __init__(self, folder: Path, split: str) -> None:
-        self._folder = folder
+    def __init__(self, split: str) -> None:
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._split = split
         self._held: list[Entries] = []
         self._held_rows = 0
-        self._spilled = False
         self.count = 0
+
+    def close(self) -> None:
+        """Remove the files, if any were needed."""
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def add(self, entries: Entries) -> None:
         self._held.append(entries)
@@ -153,19 +157,19 @@ class _Pile:
 
     def parts(self) -> Iterator[Entries]:
         """All entries, those with equal hashes in the same part."""
-        if not self._spilled:
+        if self._folder is None:
             if self._held:
                 yield np.concatenate(self._held)
             return
         self._spill()
-        for path in sorted(self._folder.iterdir()):
+        for path in sorted(Path(self._folder.name).iterdir()):
             yield np.fromfile(path, dtype=ENTRY)
 
     def _spill(self) -> None:
-        self._folder.mkdir(exist_ok=True)
-        self._spilled = True
         if not self._held:
             return
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="migration_assets_")
         entries = np.concatenate(self._held)
         self._held, self._held_rows = [], 0
         part = (entries[self._split] >> np.uint64(56)).astype(np.int64)
@@ -174,7 +178,7 @@ class _Pile:
         starts = np.searchsorted(part[order], np.arange(PARTS + 1))
         for number in range(PARTS):
             if starts[number + 1] > starts[number]:
-                with (self._folder / f"{number:03}").open("ab") as file:
+                with (Path(self._folder.name) / f"{number:03}").open("ab") as file:
                     entries[starts[number] : starts[number + 1]].tofile(file)
 
 

@@ -7,6 +7,7 @@ returned in exactly that order by a plain scan of its heap.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,15 +62,20 @@ class FoundTable:
         return quote(column.name)
 
 
-def open_snapshot(connection: Any) -> str:
-    """Make an ADBC connection read one snapshot in heap order; returns the snapshot's id."""
+@contextmanager
+def snapshot(connection: Any) -> Iterator[str]:
+    """Let an ADBC connection read one snapshot in heap order; yields the snapshot's id."""
     with connection.cursor() as cursor:
         for setting in HEAP_ORDER:
             cursor.execute(setting)
         connection.commit()
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         cursor.execute("SELECT pg_export_snapshot()")
-        return str(cursor.fetchone()[0])
+        name = str(cursor.fetchone()[0])
+    try:
+        yield name
+    finally:
+        connection.rollback()
 
 
 def find_table(connection: Any, schema: str, name: str) -> FoundTable | None:

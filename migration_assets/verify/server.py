@@ -38,7 +38,7 @@ def differs(
     Both sides must have the same number of rows. ``IS DISTINCT FROM`` on the planned type
     decides, so 1.50 equals 1.5 and the order of an object's keys is free.
 
-    ``snapshot`` is the one that :func:`migration_assets.verify.readback.open_snapshot` made.
+    ``snapshot`` is the one that :func:`migration_assets.verify.readback.snapshot` made.
     """
     if table.partitioned or any(table.types.get(c.name) != c.type.name for c in columns):
         return True
