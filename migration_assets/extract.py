@@ -107,9 +107,12 @@ def write_table(
         out = None
         while out is None:
             try:
-                with progress.task("extract", table.name, table.rows) as advance:
-                    batches = reader.read(table, lanes) if lanes else _spilled(spill)
-                    out = _write(batches, table, plan, folder, advance)
+                with (
+                    progress.task("extract", table.name, table.rows) as advance,
+                    # A spill is read so fast that a thread of its own would only hold memory.
+                    ahead(reader.read(table, lanes)) if lanes else _spilled(spill) as raws,
+                ):
+                    out = _write(raws, table, plan, folder, advance)
             except LanesMissing as missing:
                 lanes = _widened(lanes, missing)
         source = counting.result()
@@ -180,7 +183,7 @@ def _profile(
 
 
 def _write(
-    batches: Iterable[pa.RecordBatch],
+    raws: Iterable[pa.RecordBatch],
     table: Table,
     plan: TablePlan,
     folder: RunFolder,
@@ -195,7 +198,6 @@ def _write(
     with LedgerWriter(folder.ledger_part(plan.slug), table.name) as ledger:
         converter = TableConverter(table, plan, ledger)
         with (
-            ahead(batches) as raws,
             ahead(_converted(raws, converter, lanes)) as ready,
             _Sink(filesystem, part) as sink,
             _parquet_writer(sink, plan) as writer,
@@ -244,11 +246,12 @@ def _parquet_writer(sink: _Sink, plan: TablePlan) -> pq.ParquetWriter:
     )
 
 
-def _spilled(path: Path) -> Iterator[pa.RecordBatch]:
-    """The raw batches that were kept while the table was profiled."""
+@contextmanager
+def _spilled(path: Path) -> Iterator[Iterator[pa.RecordBatch]]:
+    """Open the raw batches that were kept while the table was profiled."""
+    # Not mapped: the pages of a mapped file would count as the process's memory.
     with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as batches:
-        for number in range(batches.num_record_batches):
-            yield batches.get_batch(number)
+        yield (batches.get_batch(number) for number in range(batches.num_record_batches))
 
 
 def _known_lanes(reader: SnapshotReader, folder: RunFolder, table: Table) -> Lanes:

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-DEPTH = 2
-"""Batches that wait between two steps: enough to overlap them, few enough to stay small."""
+DEPTH = 1
+"""Batches that wait between two steps: one is enough to overlap them, and each is memory."""
 
 
 @contextmanager

@@ -66,10 +66,12 @@ class _Documents:
 
     def __init__(self) -> None:
         self._duplicate = False
-        self._scan = json.JSONDecoder(object_pairs_hook=self._see, parse_constant=_refuse).scan_once
-        self._scan_exact = json.JSONDecoder(
+        # scan_once is what the decoder's own methods call for every text.
+        plain: Any = json.JSONDecoder(object_pairs_hook=self._see, parse_constant=_refuse)
+        exact: Any = json.JSONDecoder(
             object_pairs_hook=_Pairs, parse_constant=_refuse, parse_int=_Number, parse_float=_Number
-        ).scan_once
+        )
+        self._scan, self._scan_exact = plain.scan_once, exact.scan_once
 
     def judge(self, value: bytes | str) -> tuple[bool, bool]:
         """Whether a text parses, and whether jsonb keeps all of it."""
