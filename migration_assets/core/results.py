@@ -77,7 +77,7 @@ class Difference:
 
     ``kind``: ``missing`` (in Parquet, not in PostgreSQL), ``extra`` (the other way round) or
     ``changed`` (then ``column``, ``expected`` and ``found`` are set). ``key`` is a JSON array of
-    the key's values, or of the row number in a table without a key.
+    the key's values, or of the row number (from 1) in a table without a key.
     """
 
     kind: str
@@ -91,8 +91,8 @@ class Difference:
 class ContentResult:
     """Every cell of one table, Parquet against PostgreSQL.
 
-    ``identical`` rows + ``changed`` + ``missing`` = ``rows_expected``. ``differences`` lists at
-    most 100 of them, the counts are complete.
+    ``columns`` are the compared ones. ``identical`` rows + ``changed`` + ``missing`` =
+    ``rows_expected``. ``differences`` lists at most 100 of them, the counts are complete.
     """
 
     slug: str

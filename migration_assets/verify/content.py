@@ -67,7 +67,7 @@ def compare_table(
         connect.broken_off(what, target),
         nullcontext(reader) if reader is not None else connect.adbc(target) as connection,
         readback.snapshot(connection) as snapshot,
-        progress.task("content", plan.name, parquet.metadata.num_rows) as advance,
+        progress.task("content", plan.source, parquet.metadata.num_rows) as advance,
     ):
         table = readback.find_table(connection, schema, plan.name)
         if table is None:

@@ -127,10 +127,11 @@ def _column(table: TablePlan, plan: ColumnPlan, real: RealColumn) -> Iterator[st
     required = not plan.nullable or plan.identity or plan.name in table.primary_key
     if required != real.not_null:
         yield "NOT NULL is missing" if required else "is NOT NULL, planned nullable"
+    ordinary = not plan.identity and plan.generated is None
     for what, planned, there in (
         ("identity", plan.identity, real.identity),
         ("generation expression", plan.generated is not None, real.generated),
-        ("default", plan.default is not None, real.default),
+        ("default", ordinary and plan.default is not None, real.default),
     ):
         if planned != there:
             yield f"{what} is missing" if planned else f"has a {what} that is not in the plan"
