@@ -7,6 +7,7 @@ its columns to c1, c2, ...; the results are given back under the true names.
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import great_expectations as gx
@@ -18,7 +19,6 @@ from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.registry import get_expectation_impl
 from psycopg2.extensions import make_dsn
 
-from migration_assets.core.naming import quote
 from migration_assets.expectations.suite import exact_number, rename_columns
 
 CONNECT_TIMEOUT = "5"
@@ -100,10 +100,9 @@ class Evaluator:
 
     def _batch(self, request: dict[str, Any], aliases: dict[str, str]) -> Any:
         source = self._source(request["connection"])
-        columns = ", ".join(f"{quote(name)} AS {alias}" for name, alias in aliases.items())
-        table = f"{quote(request['schema'])}.{quote(request['table'])}"
-        # SQLAlchemy takes :word in text for a parameter.
-        query = f"SELECT {columns or '1 AS c0'} FROM {table}".replace(":", "\\:")
+        columns = ", ".join(f"{_plain(name)} AS {alias}" for name, alias in aliases.items())
+        table = f"{_plain(request['schema'])}.{_plain(request['table'])}"
+        query = f"SELECT {columns or '1 AS c0'} FROM {table}"
         self._queries.add(sa.text(query).text)
         name = f"asset_{len(source.assets)}"
         asset = source.add_query_asset(name, query=query)
@@ -155,6 +154,17 @@ class Evaluator:
             result.expectation_config.meta["position"]: result.to_json_dict()
             for result in outcome.results
         }
+
+
+def _plain(identifier: str) -> str:
+    """A quoted identifier without the signs that SQLAlchemy and psycopg2 read in texts: % : $.
+
+    PostgreSQL manual, "Identifiers and Key Words": Unicode escapes.
+    """
+    escaped = re.sub(
+        r"[^A-Za-z0-9_ ]", lambda match: f"\\+{ord(match[0]):06x}", identifier, flags=re.ASCII
+    )
+    return f'U&"{escaped}"' if escaped != identifier else f'"{identifier}"'
 
 
 def _dsn(parameters: dict[str, str]) -> str:
