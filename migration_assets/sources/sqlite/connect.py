@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote as percent
 
@@ -55,55 +57,80 @@ def open_arrow(path: Path) -> AdbcConnection:
 
 
 class Connections:
-    """One connection of each sort per thread, since opening parses the whole schema anew."""
+    """Connections to one file, handed out and taken back, since opening parses its schema anew."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection | AdbcConnection] = []
+        self._free_rows: list[sqlite3.Connection] = []
+        self._free_arrow: list[AdbcConnection] = []
+        self._closed = False
         self._lock = threading.Lock()
 
-    def rows(self) -> sqlite3.Connection:
-        """This thread's connection for SQL."""
-        connection: sqlite3.Connection | None = getattr(self._local, "rows", None)
-        if connection is None:
-            connection = open_read_only(self._path)
-            self._keep(connection)
-            self._local.rows = connection
-        return connection
+    @contextmanager
+    def rows(self) -> Iterator[sqlite3.Connection]:
+        """A connection for SQL that nobody else uses meanwhile."""
+        with self._lock:
+            connection = self._free_rows.pop() if self._free_rows else None
+        connection = connection or open_read_only(self._path)
+        try:
+            yield connection
+        finally:
+            with self._lock:
+                if not self._closed:
+                    self._free_rows.append(connection)
+            if self._closed:
+                connection.close()
 
-    def arrow(self) -> AdbcConnection:
-        """This thread's connection for Arrow."""
-        connection: AdbcConnection | None = getattr(self._local, "arrow", None)
-        if connection is None:
-            connection = open_arrow(self._path)
-            self._keep(connection)
-            self._local.arrow = connection
-        return connection
+    @contextmanager
+    def arrow(self) -> Iterator[AdbcConnection]:
+        """A connection for Arrow that nobody else uses meanwhile."""
+        with self._lock:
+            connection = self._free_arrow.pop() if self._free_arrow else None
+        connection = connection or open_arrow(self._path)
+        try:
+            yield connection
+        finally:
+            with self._lock:
+                if not self._closed:
+                    self._free_arrow.append(connection)
+            if self._closed:
+                connection.close()
 
     def close(self) -> None:
-        """Close all of them, whichever thread opened them."""
+        """Close those that are free, and each of the others when it is given back."""
         with self._lock:
-            opened, self._opened = self._opened, []
-            self._local = threading.local()
-        for connection in opened:
+            self._closed = True
+            rows, self._free_rows = self._free_rows, []
+            arrow, self._free_arrow = self._free_arrow, []
+        for connection in rows:
             connection.close()
-
-    def _keep(self, connection: sqlite3.Connection | AdbcConnection) -> None:
-        with self._lock:
-            self._opened.append(connection)
+        for driver in arrow:
+            driver.close()
 
 
 def input_error(subject: str, error: sqlite3.Error) -> InputError:
     """Say in one line what SQLite's ``error`` means for ``subject`` (a location or a table)."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith("SQLITE_CORRUPT"):
-        return InputError(
-            f"{subject}: the database is damaged ({error}); "
-            "repair a copy of it with `sqlite3 FILE .recover` and migrate that"
-        )
+        return damaged(subject, str(error))
     if name.startswith("SQLITE_NOTADB"):
         return InputError(f"{subject}: not a SQLite database, or it is encrypted")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")):
         return InputError(f"{subject}: locked by another process; try again when it is done")
     return InputError(f"{subject}: cannot be read ({error})")
+
+
+def arrow_error(subject: str, error: Exception) -> InputError:
+    """Say in one line what the Arrow driver's ``error`` means for ``subject``."""
+    text = " ".join(str(error).split())
+    if "malformed" in text or "not a database" in text:
+        return damaged(subject, text)
+    return InputError(f"{subject}: cannot be read ({text})")
+
+
+def damaged(subject: str, finding: str) -> InputError:
+    """The error for a file whose pages are not what they should be."""
+    return InputError(
+        f"{subject}: the database is damaged ({finding}); "
+        "repair a copy of it with `sqlite3 FILE .recover` and migrate that"
+    )

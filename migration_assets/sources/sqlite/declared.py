@@ -119,8 +119,8 @@ def declared_type(text: str, *, strict: bool = False) -> DeclaredType:
         text: the declared type as in the CREATE statement, empty for none.
         strict: the table is STRICT.
 
-    >>> declared_type("DECIMAL(10, 2)")
-    DeclaredType(kind=<Kind.DECIMAL: 'decimal'>, bits=None, length=None, precision=10, scale=2, zoned=False)
+    >>> declared_type("DECIMAL(10, 2)") == DeclaredType(Kind.DECIMAL, precision=10, scale=2)
+    True
     """
     name, arguments = _parts(text)
     if not name or (strict and name == "ANY"):

@@ -10,13 +10,20 @@ from pathlib import Path
 
 import pyarrow as pa
 from adbc_driver_manager import Error as AdbcError
+from adbc_driver_manager.dbapi import Connection as AdbcConnection
 
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.profile import Lane
 from migration_assets.errors import InputError
 from migration_assets.sources.base import LanesMissing, Snapshot, SourceFacts
 from migration_assets.sources.sqlite import declared, facts, header
-from migration_assets.sources.sqlite.connect import Connections, input_error, open_read_only
+from migration_assets.sources.sqlite.connect import (
+    Connections,
+    arrow_error,
+    damaged,
+    input_error,
+    open_read_only,
+)
 from migration_assets.sources.sqlite.read import WrongTypeError, fields_of, read
 from migration_assets.sources.sqlite.reflect import reflect, with_sizes
 
@@ -34,7 +41,7 @@ class SQLiteReader:
         self._path = path
         self._connections = Connections(path)
         self._utf16 = header.read(path, snapshot.source).utf16
-        self._classes: dict[str, dict[str, tuple[Lane, ...]]] = {}
+        self._lanes: dict[str, dict[str, tuple[Lane, ...]]] = {}
         self._check: threading.Thread | None = None
         self._damage: InputError | None = None
 
@@ -45,9 +52,9 @@ class SQLiteReader:
 
     def catalog(self) -> Catalog:
         """Reflect the snapshot, with rows and bytes of each table."""
-        connection = self._connections.rows()
         try:
-            return with_sizes(connection, reflect(connection), self._path.stat().st_size)
+            with self._connections.rows() as connection:
+                return with_sizes(connection, reflect(connection), self._path.stat().st_size)
         except sqlite3.Error as error:
             raise input_error(self.snapshot.source, error) from error
 
@@ -58,9 +65,7 @@ class SQLiteReader:
             for column in table.columns
         }
 
-    def read(
-        self, table: Table, lanes: Mapping[str, tuple[Lane, ...]]
-    ) -> Iterator[pa.RecordBatch]:
+    def read(self, table: Table, lanes: Mapping[str, tuple[Lane, ...]]) -> Iterator[pa.RecordBatch]:
         """Yield the table; see :meth:`SnapshotReader.read`.
 
         Raises:
@@ -69,13 +74,15 @@ class SQLiteReader:
         """
         fields = fields_of(table, lanes)
         try:
-            yield from read(self._connections.arrow(), table, fields, utf16=self._utf16)
+            with self._connections.arrow() as connection:
+                yield from read(connection, table, fields, utf16=self._utf16)
         except (AdbcError, OSError, WrongTypeError) as error:
             missing = self._missing(table, lanes)
             if missing:
                 raise LanesMissing(table.name, missing) from error
-            raise InputError(f'table "{table.name}": cannot be read ({_one_line(error)})') from error
-        self._classes[table.name] = dict(lanes)
+            raise arrow_error(f'table "{table.name}"', error) from error
+        # The guards have shown that no value is outside these lanes.
+        self._lanes[table.name] = dict(lanes)
 
     def facts(self, table: Table) -> SourceFacts:
         """Count and sum the table by SQLite itself.
@@ -88,26 +95,29 @@ class SQLiteReader:
         if self._damage is not None:
             raise self._damage
         try:
-            connection = self._connections.rows()
-            # A read that came to its end has shown that no value is outside its lanes.
-            lanes = self._classes.get(table.name)
-            if lanes is None:
-                lanes = facts.classes(connection, table)
-            return facts.facts(connection, table, lanes, utf16=self._utf16)
-        except sqlite3.Error as error:
-            raise input_error(f'table "{table.name}"', error) from error
+            with self._connections.arrow() as connection:
+                lanes = self._lanes.get(table.name)
+                if lanes is None:
+                    lanes = self._occurring(connection, table)
+                return facts.facts(connection, table, lanes, utf16=self._utf16)
+        except (AdbcError, OSError) as error:
+            raise arrow_error(f'table "{table.name}"', error) from error
 
     def next_value(self, table: Table) -> int | None:
         """The number ``table.auto_column`` would take next; see :func:`facts.next_value`."""
         try:
-            return facts.next_value(self._connections.rows(), table)
+            with self._connections.rows() as connection:
+                return facts.next_value(connection, table)
         except sqlite3.Error as error:
             raise input_error(f'table "{table.name}"', error) from error
 
     def orphans(self, table: Table) -> dict[int, int]:
         """Foreign key position -> rows whose parent is missing (only those above 0)."""
+        if not table.foreign_keys:
+            return {}
         try:
-            return facts.orphans(self._connections.rows(), table)
+            with self._connections.rows() as connection:
+                return facts.orphans(connection, table)
         except sqlite3.Error as error:
             raise input_error(f'table "{table.name}"', error) from error
 
@@ -117,11 +127,20 @@ class SQLiteReader:
             self._check.join()
         self._connections.close()
 
+    def _occurring(self, connection: AdbcConnection, table: Table) -> dict[str, tuple[Lane, ...]]:
+        """Lanes that hold all values: the expected ones, unless a scan finds others too."""
+        lanes = self.expected_lanes(table)
+        if facts.all_within(connection, table, lanes):
+            return lanes
+        return facts.classes(connection, table)
+
     def _missing(self, table: Table, lanes: Mapping[str, tuple[Lane, ...]]) -> list[str]:
+        """The columns that hold values outside ``lanes``; raises InputError."""
         try:
-            found = facts.classes(self._connections.rows(), table)
-        except sqlite3.Error as error:
-            raise input_error(f'table "{table.name}"', error) from error
+            with self._connections.arrow() as connection:
+                found = facts.classes(connection, table)
+        except (AdbcError, OSError) as error:
+            raise arrow_error(f'table "{table.name}"', error) from error
         return [name for name, present in found.items() if set(present) - set(lanes[name])]
 
     def _check_integrity(self) -> None:
@@ -139,14 +158,7 @@ class SQLiteReader:
             return
         finally:
             connection.close()
-        lines = [line for text in found for line in text.splitlines() if text != "ok"]
+        lines = [line for text in found if text != "ok" for line in text.splitlines()]
         serious = [line for line in lines if not _HARMLESS.search(line)]
         if serious:
-            self._damage = InputError(
-                f"{self.snapshot.source}: the database is damaged ({serious[0]}); "
-                "repair a copy of it with `sqlite3 FILE .recover` and migrate that"
-            )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+            self._damage = damaged(self.snapshot.source, serious[0])

@@ -121,14 +121,6 @@ def with_sizes(connection: sqlite3.Connection, catalog: Catalog, file_bytes: int
     return replace(catalog, tables=tuple(tables))
 
 
-def is_strict(connection: sqlite3.Connection, table: str) -> bool:
-    """True if ``table`` is STRICT, where the type ANY keeps every value as it is."""
-    row = connection.execute(
-        "SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = ?", (table,)
-    ).fetchone()
-    return bool(row and row[0])
-
-
 def _table(
     connection: sqlite3.Connection,
     item: _Object,
@@ -162,8 +154,13 @@ def _table(
     auto = _rowid_alias(facts, key, indexes, without_rowid)
     json = _json_columns(parsed)
     columns = tuple(
-        _column(fact, parsed, json, strict, implied=fact[0] == auto or (
-            bool(fact[4]) and (without_rowid or strict)))
+        _column(
+            fact,
+            parsed,
+            json,
+            strict,
+            implied=fact[0] == auto or (bool(fact[4]) and (without_rowid or strict)),
+        )
         for fact in facts
         if fact[0] in readable
     )
@@ -376,7 +373,7 @@ def _with_foreign_keys(
             reason = (
                 f'"{other.name}" has no column "{missing[0]}"'
                 if missing
-                else f'the primary key of "{other.name}" has {len(refs)} columns, not {len(columns)}'
+                else f'"{other.name}" has a key of {len(refs)} columns, not of {len(columns)}'
             )
             skipped.append(SkippedObject("foreign key", label, reason, table.name))
             continue

@@ -86,9 +86,7 @@ class SQLiteSource:
         taken_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         snapshot.copy_database(self.path, path, self.location)
         header.read(path, self.location)
-        record = Snapshot(
-            snapshot.content_id(path), taken_at, path.stat().st_size, self.location
-        )
+        record = Snapshot(snapshot.content_id(path), taken_at, path.stat().st_size, self.location)
         _record_path(path).write_text(json.dumps(asdict(record)), encoding="utf-8")
         reader = SQLiteReader(path, record)
         reader.start_integrity_check()

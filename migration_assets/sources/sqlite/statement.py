@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 _TOKEN = re.compile(
@@ -123,11 +124,8 @@ def tokens(sql: str) -> Iterator[Token]:
 def parse_table(sql: str) -> ParsedTable:
     """Read a CREATE TABLE as far as it can be read; never fails."""
     reader = _TableReader(sql)
-    try:
+    with suppress(_EndError):
         reader.run()
-    except _EndError:
-        # Documented above: the PRAGMAs tell the rest.
-        pass
     return reader.table
 
 
