@@ -55,7 +55,8 @@ def read_profile(
     """Read every table of a snapshot once and return the facts of its values.
 
     Args:
-        reader: the snapshot. catalog: its catalog.
+        reader: the snapshot.
+        catalog: the tables it holds.
         folder: takes the spills.
         slugs: source name -> slug. Tables without one are left out.
         spill: source names of the tables whose lanes are kept for :func:`write_table`.
@@ -91,7 +92,9 @@ def write_table(
     the content check decodes all of them against what was loaded.
 
     Args:
-        reader: the snapshot. table: as declared. plan: what becomes of it.
+        reader: the snapshot.
+        table: as declared.
+        plan: what becomes of it.
         folder: holds the spill, if there is one (else the table is read again), and takes the
             Parquet file and the ledger's part.
         progress: shown as stage ``extract``.

@@ -106,7 +106,9 @@ def source_mismatches(
 
     Args:
         plan: names the columns that are stored.
-        source: by the engine. lanes: of what was read. rows: that were read.
+        source: facts by the engine.
+        lanes: facts of what was read.
+        rows: that were read.
     """
     where = f'table "{plan.source}"'
     if source.rows != rows:
@@ -139,8 +141,10 @@ def parquet_mismatches(
 
     Args:
         plan: how the one became the other.
-        lanes: of what was read. facts: target column -> of what was written.
-        rows: that were read. written: that the finished file counts.
+        lanes: facts of what was read.
+        facts: target column -> facts of what was written.
+        rows: that were read.
+        written: rows that the finished file counts.
         grown: source column -> bytes that entries in the ledger added to its texts.
     """
     where = f'table "{plan.source}"'

@@ -174,5 +174,6 @@ def _nul_rows(raw: pa.Array) -> Rows:
     block = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
     if block.all():
         return np.zeros(0, np.intp)
-    rows = np.unique(np.searchsorted(ends, np.flatnonzero(block == 0) + ends[0], "right") - 1)
-    return rows[raw.is_valid().to_numpy(zero_copy_only=False)[rows]]
+    rows: Rows = np.unique(np.searchsorted(ends, np.flatnonzero(block == 0) + ends[0], "right") - 1)
+    valid = raw.is_valid().to_numpy(zero_copy_only=False)
+    return rows.compress(valid[rows])
