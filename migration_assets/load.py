@@ -26,9 +26,9 @@ from migration_assets.progress import Progress
 CHUNK_BYTES = 65_536
 """Bytes of one COPY message; the fastest of 8 KiB to 8 MiB, measured on a local socket."""
 
-BATCH_ROWS = 65_536
-BATCH_BYTES = 16 << 20
-"""Rows of a batch are so many that the batch stays near this size, at most BATCH_ROWS."""
+BATCH_ROWS = 16_384
+BATCH_BYTES = 4 << 20
+"""A batch stays near this size and below BATCH_ROWS: larger ones are no faster and cost memory."""
 
 WAITING_BATCHES = 2
 UNFINISHED_DAYS = 1
@@ -70,7 +70,9 @@ def prepare(
                 cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(incoming)))
                 marker.write_mark(cursor, incoming, mark)
             elif marker.read_mark(cursor, incoming) != mark:
-                raise InputError(f'schema "{incoming}" is there and is not of this run; drop it, then run again')
+                raise InputError(
+                    f'schema "{incoming}" is there and is not of this run; drop it, then run again'
+                )
             left = _leftovers(cursor, incoming, migration)
         connection.commit()
         for schema in left:
@@ -103,7 +105,9 @@ def load_table(
         marker.hold(cursor, incoming)
         try:
             cursor.execute(
-                sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier(incoming, plan.name))
+                sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(
+                    sql.Identifier(incoming, plan.name)
+                )
             )
             cursor.execute(ddl.create_table(incoming, plan))
             if rows:
@@ -216,7 +220,12 @@ def _leftovers(cursor: Cursor, incoming: str, migration: str) -> list[str]:
     )
     running = {row[0] for row in cursor.fetchall()}
     others = [name for name, mark in found.items() if name != incoming and mark.run not in running]
-    return [name for name in others if marker.is_free(cursor, name)]
+    obsolete = [
+        name
+        for name in marker.marked_schemas(cursor, migration, marker.Role.PREVIOUS)
+        if "__obsolete_" in name
+    ]
+    return [name for name in others + obsolete if marker.is_free(cursor, name)]
 
 
 def _unreadable(plan: TablePlan, error: Exception) -> Exception:

@@ -84,7 +84,9 @@ def parameters(target_or_url: Target | str) -> dict[str, str]:
     """
     url = target_or_url if isinstance(target_or_url, str) else target_or_url.url
     if not _SCHEME.match(url):
-        raise InputError(f"target URL must be postgresql://user@host:port/database, not {redact(url)}")
+        raise InputError(
+            f"target URL must be postgresql://user@host:port/database, not {redact(url)}"
+        )
     try:
         found: dict[str, str] | None = dict(parse_dsn(_SCHEME.sub("postgresql://", url)))
     except psycopg2.ProgrammingError as error:
@@ -236,7 +238,9 @@ def redact(url: str) -> str:
         else:
             rest = re.sub(r":(?!\d*(?:[/?,]|$))[^/?]*", ":***", rest, count=1)
         url = head + separator + rest
-    return re.sub(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'][^\s&]*)", r"\1***", url, flags=re.IGNORECASE)
+    return re.sub(
+        r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'][^\s&]*)", r"\1***", url, flags=re.IGNORECASE
+    )
 
 
 def _ambiguous(url: str) -> bool:
@@ -262,7 +266,7 @@ def broken_off(what: str, target_or_url: Target | str | dict[str, str]) -> Itera
     try:
         yield
     except (psycopg2.Error, adbc_driver_manager.Error) as error:
-        if not _lost(error):
+        if not is_lost(error):
             raise
         found = target_or_url if isinstance(target_or_url, dict) else parameters(target_or_url)
         reason = _clean(_first_line(error), found) or "connection lost"
@@ -271,8 +275,8 @@ def broken_off(what: str, target_or_url: Target | str | dict[str, str]) -> Itera
         ) from error
 
 
-def _lost(error: Exception) -> bool:
-    """True if the server, not the statement, is the cause."""
+def is_lost(error: Exception) -> bool:
+    """True if a database error means that the server was lost, not that a statement is wrong."""
     state = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
     if state:
         # PostgreSQL manual, "PostgreSQL Error Codes": connection, resources, shutdown, system.

@@ -106,11 +106,15 @@ def stop(home: Path) -> bool:
         pid = _pid(data)
         if pid is None or not _accepts(data):
             return False
-        os.kill(pid, signal.SIGINT)  # "fast" shutdown: PostgreSQL manual, "Shutting Down the Server"
+        os.kill(
+            pid, signal.SIGINT
+        )  # "fast" shutdown: PostgreSQL manual, "Shutting Down the Server"
         deadline = time.monotonic() + START_SECONDS
         while _pid(data) == pid and _alive(pid):
             if time.monotonic() > deadline:
-                raise InputError(f"the embedded PostgreSQL (process {pid}) does not stop; see {data / 'log'}")
+                raise InputError(
+                    f"the embedded PostgreSQL (process {pid}) does not stop; see {data / 'log'}"
+                )
             time.sleep(0.02)
     return True
 
@@ -292,7 +296,9 @@ def _copy_binaries(wheel: Path, root: Path) -> None:
     install = Path(PACKAGE) / f"pginstall{MAJOR}"
     for name in ("bin", "lib", "share"):
         shutil.copytree(
-            wheel / install / name, part / install / name, ignore=shutil.ignore_patterns("*.a", "pkgconfig")
+            wheel / install / name,
+            part / install / name,
+            ignore=shutil.ignore_patterns("*.a", "pkgconfig"),
         )
     shutil.copytree(wheel / f"{PACKAGE}.libs", part / f"{PACKAGE}.libs")
     try:

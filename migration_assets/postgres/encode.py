@@ -47,14 +47,18 @@ class CopyEncoder:
         arrays = []
         for column, wanted, array in zip(self._columns, self._types, batch.columns, strict=True):
             if array.type != wanted:
-                raise ValueError(f'column "{column.name}": Parquet holds {array.type}, the plan {wanted}')
+                raise ValueError(
+                    f'column "{column.name}": Parquet holds {array.type}, the plan {wanted}'
+                )
             if column.type.encoding is Encoding.WIRE:
                 try:
                     array = _wire(column.type)(array)
                 except ValueError as error:
                     raise ValueError(f'column "{column.name}": {error}') from error
             arrays.append(array)
-        return bytes(self._encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema)))
+        return bytes(
+            self._encoder.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        )
 
     def finish(self) -> bytes:
         """The bytes kept back and the end of the stream."""

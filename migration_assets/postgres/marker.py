@@ -62,7 +62,8 @@ class Mark:
 def read_mark(cursor: Cursor, schema: str) -> Mark | None:
     """The mark of ``schema``, None if there is none."""
     cursor.execute(
-        "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", (schema,)
+        "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s",
+        (schema,),
     )
     row = cursor.fetchone()
     return Mark.from_comment(row[0]) if row else None
@@ -71,7 +72,9 @@ def read_mark(cursor: Cursor, schema: str) -> Mark | None:
 def write_mark(cursor: Cursor, schema: str, mark: Mark) -> None:
     """Put ``mark`` on ``schema``."""
     cursor.execute(
-        sql.SQL("COMMENT ON SCHEMA {} IS {}").format(sql.Identifier(schema), sql.Literal(mark.to_comment()))
+        sql.SQL("COMMENT ON SCHEMA {} IS {}").format(
+            sql.Identifier(schema), sql.Literal(mark.to_comment())
+        )
     )
 
 
@@ -79,7 +82,9 @@ def marked_schemas(cursor: Cursor, migration: str, role: Role) -> dict[str, Mark
     """Our schemas of ``migration`` in ``role``, by name."""
     cursor.execute("SELECT nspname, obj_description(oid, 'pg_namespace') FROM pg_namespace")
     marks = {name: Mark.from_comment(comment) for name, comment in cursor.fetchall()}
-    return {n: m for n, m in sorted(marks.items()) if m and m.migration == migration and m.role is role}
+    return {
+        n: m for n, m in sorted(marks.items()) if m and m.migration == migration and m.role is role
+    }
 
 
 def schema_exists(cursor: Cursor, schema: str) -> bool:
@@ -124,7 +129,9 @@ def drop_schema(connection: Connection, schema: str) -> None:
             if kind in "vm":
                 kind_sql = sql.SQL("VIEW" if kind == "v" else "MATERIALIZED VIEW")
                 cursor.execute(
-                    sql.SQL("DROP {} IF EXISTS {} CASCADE").format(kind_sql, sql.Identifier(schema, name))
+                    sql.SQL("DROP {} IF EXISTS {} CASCADE").format(
+                        kind_sql, sql.Identifier(schema, name)
+                    )
                 )
     for at in range(0, len(tables), DROP_TABLES):
         names = sql.SQL(", ").join(sql.Identifier(schema, t) for t in tables[at : at + DROP_TABLES])
@@ -141,7 +148,9 @@ def preflight(target: Target, migration: str) -> None:
         InputError: the target can not be reached, is too old, is a standby, refuses CREATE, or
             the schema holds what is not this migration's; the message says what to do.
     """
-    with session(target, "the look at the target", options="-c default_transaction_read_only=on") as connection:
+    with session(
+        target, "the look at the target", options="-c default_transaction_read_only=on"
+    ) as connection:
         where = target.location
         if connection.server_version < MINIMUM_VERSION * 10000:
             raise InputError(
@@ -189,7 +198,7 @@ def check_schema(cursor: Cursor, schema: str, migration: str) -> None:
     dependents = outside_dependents(cursor, schema)
     if dependents:
         raise InputError(
-            f"{dependents[0]} depends on tables of schema \"{schema}\" and would stay with the old ones; "
+            f'{dependents[0]} depends on tables of schema "{schema}" and would stay with the old ones; '
             "drop it and make it again after the run, or choose another schema with --schema NAME"
         )
 
@@ -258,7 +267,9 @@ def ensure_log(connection: Connection) -> None:
         )
 
 
-def record_run(cursor: Cursor, run_id: str, migration: str, target_schema: str, **facts: Any) -> None:
+def record_run(
+    cursor: Cursor, run_id: str, migration: str, target_schema: str, **facts: Any
+) -> None:
     """Write or complete the log's row of a run; what is None or left out stays as it is.
 
     Args:
@@ -269,7 +280,15 @@ def record_run(cursor: Cursor, run_id: str, migration: str, target_schema: str, 
         facts: plan_digest, snapshot_id, who, outcome (sets ``finished_at``), tables, rows, objects.
     """
     known = {name: value for name, value in facts.items() if value is not None}
-    unknown = set(known) - {"plan_digest", "snapshot_id", "who", "outcome", "tables", "rows", "objects"}
+    unknown = set(known) - {
+        "plan_digest",
+        "snapshot_id",
+        "who",
+        "outcome",
+        "tables",
+        "rows",
+        "objects",
+    }
     if unknown:
         raise TypeError(f"no such facts of a run: {sorted(unknown)}")
     cursor.execute(
@@ -279,7 +298,8 @@ def record_run(cursor: Cursor, run_id: str, migration: str, target_schema: str, 
     )
     if "outcome" in known:
         cursor.execute(
-            "UPDATE migration_assets.runs SET finished_at = clock_timestamp() WHERE run_id = %s", (run_id,)
+            "UPDATE migration_assets.runs SET finished_at = clock_timestamp() WHERE run_id = %s",
+            (run_id,),
         )
     for name, value in known.items():
         cursor.execute(
@@ -324,7 +344,9 @@ def _check_log(cursor: Cursor, where: str) -> None:
         )
         row = cursor.fetchone()
         if row and not row[1]:
-            raise InputError(f'role "{row[2]}" may not create in schema {LOG_SCHEMA} of "{row[0]}" at {where}')
+            raise InputError(
+                f'role "{row[2]}" may not create in schema {LOG_SCHEMA} of "{row[0]}" at {where}'
+            )
         return
     cursor.execute(
         "SELECT pg_get_userbyid(c.relowner), current_user, quote_ident(current_user),"

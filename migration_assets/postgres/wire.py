@@ -48,7 +48,9 @@ def numeric(texts: pa.Array) -> pa.Array:
 def _numeric(texts: pa.Array) -> pa.Array:
     signs = np.zeros(len(texts), np.uint16)
     special = np.zeros(len(texts), bool)
-    plain = pc.fill_null(pc.match_substring_regex(texts, _PLAIN), True).to_numpy(zero_copy_only=False)
+    plain = pc.fill_null(pc.match_substring_regex(texts, _PLAIN), True).to_numpy(
+        zero_copy_only=False
+    )
     if not plain.all():
         values = texts.to_pylist()
         for row in np.flatnonzero(~plain).tolist():
@@ -58,7 +60,9 @@ def _numeric(texts: pa.Array) -> pa.Array:
         texts = pa.array(values, texts.type)
     filled = pc.fill_null(texts, "0")
 
-    offsets = np.frombuffer(filled.buffers()[1], np.int32)[filled.offset : filled.offset + len(filled) + 1]
+    offsets = np.frombuffer(filled.buffers()[1], np.int32)[
+        filled.offset : filled.offset + len(filled) + 1
+    ]
     characters = np.frombuffer(filled.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
     starts = (offsets[:-1] - offsets[0]).astype(np.int64)
     lengths = np.diff(offsets).astype(np.int64)
@@ -82,17 +86,23 @@ def _numeric(texts: pa.Array) -> pa.Array:
     is_digit = (characters >= ord("0")) & (characters <= ord("9"))
     digit_rows = rows[is_digit]
     digit_counts = whole + scales
-    rank = np.arange(len(digit_rows)) - np.repeat(np.cumsum(digit_counts) - digit_counts, digit_counts)
+    rank = np.arange(len(digit_rows)) - np.repeat(
+        np.cumsum(digit_counts) - digit_counts, digit_counts
+    )
     padding = whole_groups * NUMERIC_BASE_DIGITS - whole
     digits = np.zeros(int(groups.sum()) * NUMERIC_BASE_DIGITS, np.int16)
-    digits[(first_group * NUMERIC_BASE_DIGITS + padding)[digit_rows] + rank] = characters[is_digit] - ord("0")
+    digits[(first_group * NUMERIC_BASE_DIGITS + padding)[digit_rows] + rank] = characters[
+        is_digit
+    ] - ord("0")
     quads = digits.reshape(-1, NUMERIC_BASE_DIGITS) @ np.array([1000, 100, 10, 1], np.int16)
 
     groups = np.where(special, 0, groups)
     words = np.empty(int(groups.sum()) + 4 * len(filled), ">u2")
     body = np.ones(len(words), bool)
     head = np.cumsum(groups + 4) - (groups + 4)
-    for place, values_of in enumerate((groups, np.where(special, 0, whole_groups - 1), signs, scales)):
+    for place, values_of in enumerate(
+        (groups, np.where(special, 0, whole_groups - 1), signs, scales)
+    ):
         words[head + place] = values_of.astype(np.int64) & 0xFFFF
         body[head + place] = False
     if special.any():
@@ -103,7 +113,9 @@ def _numeric(texts: pa.Array) -> pa.Array:
     ends[1:] = (head + groups + 4) * 2
     validity = None if texts.null_count == 0 else pc.is_valid(texts).buffers()[1]
     return pa.Array.from_buffers(
-        pa.binary(), len(filled), [validity, pa.py_buffer(ends.tobytes()), pa.py_buffer(words.tobytes())]
+        pa.binary(),
+        len(filled),
+        [validity, pa.py_buffer(ends.tobytes()), pa.py_buffer(words.tobytes())],
     )
 
 
@@ -123,4 +135,6 @@ def _check_size(texts: pa.Array, whole: np.ndarray, scales: np.ndarray) -> None:
     over = (whole > MAX_INTEGER_DIGITS) | (scales > MAX_SCALE)
     if over.any():
         text = texts[int(np.flatnonzero(over)[0])].as_py()
-        raise ValueError(f"{text[:40]}... ({len(text)} characters) has more digits than numeric holds")
+        raise ValueError(
+            f"{text[:40]}... ({len(text)} characters) has more digits than numeric holds"
+        )

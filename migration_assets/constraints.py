@@ -1,0 +1,369 @@
+"""What comes after the rows: keys, indexes, references, checks, views, identity values, comments.
+
+Each statement stands in a savepoint of its own: one that fails is reported and stops no other.
+Small tables share transactions, so that hundreds of them cost little; statements on a large table
+are committed one by one, so that what was built stays built.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import psycopg2
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+from pydantic import TypeAdapter
+
+from migration_assets.core.plan import ForeignKeyPlan, IndexPlan, Plan, TablePlan
+from migration_assets.core.profile import Profile
+from migration_assets.core.results import StatementResult
+from migration_assets.postgres import marker
+from migration_assets.postgres.connect import Target, is_lost, session
+from migration_assets.progress import Progress
+from migration_assets.run_folder import RunFolder
+
+LARGE_ROWS = 50_000
+BATCH_STATEMENTS = 200
+"""Locks of one transaction stay far below what a server has by default (6,400)."""
+
+MAINTENANCE_MEMORY = 128 << 20
+"""Bytes for index builds, unless the server gives more."""
+
+INTEGER_MAXIMUM = {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}
+
+RESULTS = "results/constraints/all.json"
+_RESULTS: TypeAdapter[list[StatementResult]] = TypeAdapter(list[StatementResult])
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One object to make: ``kind`` and ``name`` for people, ``table`` None for a view.
+
+    ``large`` statements get a transaction of their own.
+    """
+
+    table: str | None
+    kind: str
+    name: str
+    statement: sql.Composable
+    large: bool = False
+
+
+def apply(
+    target: Target,
+    incoming: str,
+    plan: Plan,
+    profile: Profile,
+    folder: RunFolder,
+    progress: Progress,
+) -> list[StatementResult]:
+    """Make all that ``plan`` wants beside the rows, in the schema ``incoming``.
+
+    May be called again for the same schema: what is there stays. The results are written to the
+    run folder as well.
+
+    Args:
+        target: the database.
+        incoming: the schema with the loaded tables.
+        plan: what to make.
+        profile: gives row counts and next identity values by source table name.
+        folder: where the results go.
+        progress: shows each large table and the small ones together.
+
+    Returns:
+        one result a statement; ``error`` names the key that stands in the way, where there is one.
+
+    Raises:
+        BrokenOffError: the target was lost.
+    """
+    with session(target, "the making of constraints") as connection:
+        with connection.cursor() as cursor:
+            marker.hold(cursor, incoming)
+            _set_up(cursor, incoming)
+            there = _existing(cursor, incoming)
+        connection.commit()
+        results: list[StatementResult] = []
+        for stage in _stages(incoming, plan, profile):
+            results += _run(connection, stage, there, progress)
+        results += _run_views(connection, _views(incoming, plan), there)
+        results += _run(connection, list(_facts(incoming, plan, profile)), set(), progress)
+        connection.commit()
+    folder.write_text(RESULTS, _RESULTS.dump_json(results, indent=1).decode())
+    return results
+
+
+def read_results(folder: RunFolder) -> list[StatementResult]:
+    """The results that :func:`apply` left in ``folder``; an empty list if it did not run."""
+    path = folder.path / RESULTS
+    return _RESULTS.validate_json(path.read_bytes()) if path.exists() else []
+
+
+def _set_up(cursor: Cursor, incoming: str) -> None:
+    cursor.execute(
+        "SELECT set_config('maintenance_work_mem',"
+        " greatest(pg_size_bytes(current_setting('maintenance_work_mem')), %s) / 1024 || 'kB', false)",
+        (MAINTENANCE_MEMORY,),
+    )
+    # Views and checks name tables and columns without a schema. Nothing else is looked through:
+    # a table that is missing must not be found elsewhere.
+    cursor.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(incoming)))
+
+
+def _existing(cursor: Cursor, incoming: str) -> set[tuple[str | None, str]]:
+    """(table, name) of the constraints and indexes in ``incoming``, (None, name) of its views."""
+    cursor.execute(
+        """
+        SELECT t.relname, k.conname
+        FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid
+        WHERE k.connamespace = %(schema)s::regnamespace
+        UNION ALL
+        SELECT t.relname, i.relname
+        FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
+        WHERE i.relnamespace = %(schema)s::regnamespace AND x.indisvalid
+        UNION ALL
+        SELECT NULL, relname FROM pg_class
+        WHERE relnamespace = %(schema)s::regnamespace AND relkind = 'v'
+        """,
+        {"schema": sql.Identifier(incoming).as_string(cursor)},
+    )
+    return set(cursor.fetchall())
+
+
+def _stages(incoming: str, plan: Plan, profile: Profile) -> Iterator[list[Statement]]:
+    """Primary keys, unique keys, indexes, checks, and references when all keys are there."""
+    tables = list(plan.tables)
+    makers = (_primary_keys, _uniques, _indexes, _checks, _foreign_keys)
+    for stage in (makers[:4], makers[4:]):
+        yield [
+            Statement(s.table, s.kind, s.name, s.statement, _rows(profile, table) > LARGE_ROWS)
+            for table in tables
+            for maker in stage
+            for s in maker(incoming, table)
+        ]
+
+
+def _primary_keys(incoming: str, table: TablePlan) -> Iterator[Statement]:
+    if table.primary_key:
+        name = table.primary_key_name or f"{table.name}_pkey"
+        body = sql.SQL("PRIMARY KEY ({})").format(_names(table.primary_key))
+        yield _constraint(incoming, table, "primary key", name, body)
+
+
+def _uniques(incoming: str, table: TablePlan) -> Iterator[Statement]:
+    for unique in table.uniques:
+        body = sql.SQL("UNIQUE ({})").format(_names(unique.columns))
+        yield _constraint(incoming, table, "unique", unique.name, body)
+
+
+def _indexes(incoming: str, table: TablePlan) -> Iterator[Statement]:
+    for index in table.indexes:
+        yield Statement(table.name, "index", index.name, _index(incoming, table, index))
+
+
+def _index(incoming: str, table: TablePlan, index: IndexPlan) -> sql.Composed:
+    statement = sql.SQL("CREATE {}INDEX {} ON {} ({})").format(
+        sql.SQL("UNIQUE " if index.unique else ""),
+        sql.Identifier(index.name),
+        sql.Identifier(incoming, table.name),
+        sql.SQL(", ").join(sql.SQL(term) for term in index.terms),
+    )
+    if index.where is not None:
+        statement += sql.SQL(" WHERE ") + sql.SQL(index.where)
+    return statement
+
+
+def _checks(incoming: str, table: TablePlan) -> Iterator[Statement]:
+    for check in table.checks:
+        body = sql.SQL("CHECK (") + sql.SQL(check.expression) + sql.SQL(")")
+        yield _constraint(incoming, table, "check", check.name, body)
+
+
+def _foreign_keys(incoming: str, table: TablePlan) -> Iterator[Statement]:
+    for key in table.foreign_keys:
+        yield _constraint(incoming, table, "foreign key", key.name, _reference(incoming, key))
+
+
+def _reference(incoming: str, key: ForeignKeyPlan) -> sql.Composed:
+    return sql.SQL("FOREIGN KEY ({}) REFERENCES {} ({}) ON UPDATE {} ON DELETE {}{}{}{}").format(
+        _names(key.columns),
+        sql.Identifier(incoming, key.ref_table),
+        _names(key.ref_columns),
+        sql.SQL(key.on_update),
+        sql.SQL(key.on_delete),
+        sql.SQL(" DEFERRABLE" if key.deferrable else ""),
+        sql.SQL(" INITIALLY DEFERRED" if key.initially_deferred else ""),
+        sql.SQL("" if key.valid else " NOT VALID"),
+    )
+
+
+def _constraint(
+    incoming: str, table: TablePlan, kind: str, name: str, body: sql.Composable
+) -> Statement:
+    statement = sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} ").format(
+        sql.Identifier(incoming, table.name), sql.Identifier(name)
+    )
+    return Statement(table.name, kind, name, statement + body)
+
+
+def _views(incoming: str, plan: Plan) -> list[Statement]:
+    return [
+        Statement(
+            None,
+            "view",
+            view.name,
+            sql.SQL("CREATE VIEW {} AS ").format(sql.Identifier(incoming, view.name))
+            + sql.SQL(view.sql),
+        )
+        for view in plan.views
+    ]
+
+
+def _facts(incoming: str, plan: Plan, profile: Profile) -> Iterator[Statement]:
+    """What is set, not made, and so is done again without harm."""
+    for table in plan.tables:
+        name = sql.Identifier(incoming, table.name)
+        facts = profile.tables.get(table.source)
+        next_value = facts.next_value if facts else None
+        for column in table.columns:
+            if column.identity and next_value is not None:
+                maximum = INTEGER_MAXIMUM[column.type.name]
+                yield Statement(
+                    table.name,
+                    "identity",
+                    column.name,
+                    _restart(name, column.name, next_value, maximum),
+                )
+            if column.comment:
+                what = sql.SQL("COLUMN {}.{}").format(name, sql.Identifier(column.name))
+                yield _comment(table, column.name, what, column.comment)
+        if table.comment:
+            yield _comment(table, table.name, sql.SQL("TABLE {}").format(name), table.comment)
+        large = _rows(profile, table) > LARGE_ROWS
+        yield Statement(
+            table.name, "analyze", table.name, sql.SQL("ANALYZE {}").format(name), large
+        )
+
+
+def _restart(table: sql.Composable, column: str, next_value: int, maximum: int) -> sql.Composable:
+    name = sql.Identifier(column)
+    if next_value > maximum:
+        # The source has no number left: neither has the target.
+        used_up = "SELECT setval(pg_get_serial_sequence({}, {}), {}, true)"
+        return sql.SQL(used_up).format(
+            sql.Literal(_text(table)), sql.Literal(column), sql.Literal(maximum)
+        )
+    lowest = (
+        sql.SQL(" SET MINVALUE {}").format(sql.Literal(next_value))
+        if next_value < 1
+        else sql.SQL("")
+    )
+    return sql.SQL("ALTER TABLE {} ALTER COLUMN {}{} RESTART WITH {}").format(
+        table, name, lowest, sql.Literal(next_value)
+    )
+
+
+def _text(identifier: sql.Composable) -> str:
+    parts = identifier.strings if isinstance(identifier, sql.Identifier) else ()
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
+def _comment(table: TablePlan, name: str, what: sql.Composable, text: str) -> Statement:
+    statement = sql.SQL("COMMENT ON {} IS {}").format(what, sql.Literal(text))
+    return Statement(table.name, "comment", name, statement)
+
+
+def _run(
+    connection: Connection,
+    statements: list[Statement],
+    there: set[tuple[str | None, str]],
+    progress: Progress,
+) -> list[StatementResult]:
+    """Run ``statements`` in order; commits."""
+    results = []
+    with connection.cursor() as cursor:
+        for group in _groups(statements):
+            first = group[0]
+            shown = (
+                f"{first.table} ({first.kind} {first.name})"
+                if first.large
+                else f"{len(group)} statements"
+            )
+            if first.large:
+                connection.commit()
+            with progress.task("constraints", shown):
+                for statement in group:
+                    if (statement.table, statement.name) in there:
+                        results.append(
+                            StatementResult(statement.table, statement.kind, statement.name, 0.0)
+                        )
+                    else:
+                        results.append(_execute(cursor, statement))
+                connection.commit()
+    return results
+
+
+def _groups(statements: Iterable[Statement]) -> Iterator[list[Statement]]:
+    """A large statement by itself, others together up to BATCH_STATEMENTS."""
+    group: list[Statement] = []
+    for statement in statements:
+        if group and (statement.large or len(group) == BATCH_STATEMENTS):
+            yield group
+            group = []
+        if statement.large:
+            yield [statement]
+        else:
+            group.append(statement)
+    if group:
+        yield group
+
+
+def _run_views(
+    connection: Connection, views: list[Statement], there: set[tuple[str | None, str]]
+) -> list[StatementResult]:
+    """Make views in whatever order they need each other; commits."""
+    results = {v.name: StatementResult(None, v.kind, v.name, 0.0) for v in views}
+    waiting = [v for v in views if (None, v.name) not in there]
+    with connection.cursor() as cursor:
+        while waiting:
+            for view in waiting:
+                results[view.name] = _execute(cursor, view)
+            failed = [v for v in waiting if results[v.name].error is not None]
+            if len(failed) == len(waiting):
+                break
+            waiting = failed
+    connection.commit()
+    return list(results.values())
+
+
+def _execute(cursor: Cursor, statement: Statement) -> StatementResult:
+    started = time.monotonic()
+    error = None
+    try:
+        cursor.execute(
+            sql.SQL("SAVEPOINT one; {}; RELEASE SAVEPOINT one").format(statement.statement)
+        )
+    except psycopg2.Error as refused:
+        if is_lost(refused):
+            raise
+        error = _message(refused)
+        cursor.execute("ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one")
+    seconds = time.monotonic() - started
+    return StatementResult(statement.table, statement.kind, statement.name, seconds, error)
+
+
+def _message(error: psycopg2.Error) -> str:
+    """What PostgreSQL says, with the key that stands in the way, in one line."""
+    parts = [error.diag.message_primary or str(error), error.diag.message_detail]
+    return " ".join(": ".join(part.strip().rstrip(".") for part in parts if part).split())
+
+
+def _rows(profile: Profile, table: TablePlan) -> int:
+    facts = profile.tables.get(table.source)
+    return facts.rows if facts else 0
+
+
+def _names(columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(name) for name in columns)

@@ -1,0 +1,320 @@
+"""The swap: the incoming tables become the ones that readers use, in one short transaction.
+
+Two ways, both measured under readers and writers. A schema that is ours alone is renamed: its
+tables are locked against writers for some milliseconds, readers wait for nothing. In a schema
+that was there before us, such as ``public``, the tables are moved one by one under a lock that
+readers wait for too. Both give up after LOCK_TIMEOUT, which is below PostgreSQL's
+``deadlock_timeout``, let everybody through, and try again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from psycopg2 import errors, sql
+from psycopg2.extensions import cursor as Cursor
+
+from migration_assets.core.naming import shorten
+from migration_assets.core.results import SwapResult
+from migration_assets.errors import BrokenOffError, InputError, NotProvenError
+from migration_assets.postgres import grants, marker
+from migration_assets.postgres.connect import Target, session
+from migration_assets.postgres.marker import Mark, Role
+
+LOCK_TIMEOUT = "300ms"
+PATIENCE_SECONDS = 60.0
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 2.0
+
+CONTENDED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+
+
+@dataclass(frozen=True)
+class _Swap:
+    """Names of one swap; ``moves`` is the way for a schema that is not ours alone."""
+
+    live: str
+    incoming: str
+    previous: str
+    obsolete: str
+    migration: str
+    run_id: str
+    first: bool
+    moves: bool
+    previous_run: str | None
+
+
+def previous_schema(schema: str) -> str:
+    """The schema that keeps what was live before the last swap."""
+    return shorten(f"{schema}__previous")
+
+
+def swap(
+    target: Target,
+    incoming: str,
+    migration: str,
+    run_id: str,
+    *,
+    planned: Collection[str] = (),
+    plan_digest: str | None = None,
+    snapshot_id: str | None = None,
+    tables: int | None = None,
+    rows: int | None = None,
+    patience: float = PATIENCE_SECONDS,
+) -> SwapResult:
+    """Put the tables of ``incoming`` in the place of the live ones.
+
+    What was live is kept as ``<schema>__previous``; what was kept before that is dropped. Owners
+    and rights of the old tables and schema go over to the new ones. Either all of it happens or
+    nothing. A second call after a success changes nothing.
+
+    Args:
+        target: the database and the schema that readers use.
+        incoming: the schema with the loaded and checked tables.
+        migration: the migration's name.
+        run_id: the root run id.
+        planned: names of all tables that must be there.
+        plan_digest: for the log.
+        snapshot_id: for the log.
+        tables: how many tables there must be, also for the log.
+        rows: rows of all tables, for the log.
+        patience: seconds of trying against locks of others.
+
+    Raises:
+        NotProvenError: a planned table is not in ``incoming``.
+        InputError: the live schema holds what is not this migration's.
+        BrokenOffError: others held their locks for too long, or the target was lost.
+    """
+    started = time.monotonic()
+    attempts = 0
+    pause = FIRST_PAUSE_SECONDS
+    facts = {
+        "plan_digest": plan_digest,
+        "snapshot_id": snapshot_id,
+        "tables": tables if tables is not None else len(planned) or None,
+        "rows": rows,
+    }
+    with session(target, "the swap") as connection:
+        marker.ensure_log(connection)
+        while True:
+            attempts += 1
+            with connection.cursor() as cursor:
+                if _is_done(cursor, target.schema, incoming, migration, run_id):
+                    previous = previous_schema(target.schema)
+                    kept = previous if marker.schema_exists(cursor, previous) else None
+                    return SwapResult(target.schema, kept, time.monotonic() - started, attempts)
+                _check_complete(cursor, incoming, planned, tables)
+                marker.check_schema(cursor, target.schema, migration)
+                plan = _look(cursor, target.schema, incoming, migration, run_id)
+                objects = _objects(cursor, incoming)
+                try:
+                    _exchange(cursor, plan)
+                    marker.record_run(
+                        cursor,
+                        run_id,
+                        migration,
+                        target.schema,
+                        outcome=marker.LIVE,
+                        objects=objects,
+                        **facts,
+                    )
+                    connection.commit()
+                    break
+                except CONTENDED as error:
+                    connection.rollback()
+                    if time.monotonic() - started > patience:
+                        raise BrokenOffError(
+                            f'the swap into schema "{target.schema}" got no locks within {patience:.0f} s: '
+                            f"{error.diag.message_primary}; the live schema is as it was; end the long "
+                            "transactions that use its tables, then run again"
+                        ) from error
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+        seconds = time.monotonic() - started
+        marker.drop_schema(connection, plan.obsolete)
+    return SwapResult(target.schema, None if plan.first else plan.previous, seconds, attempts)
+
+
+def drop_incoming(
+    target: Target, incoming: str, migration: str, run_id: str, outcome: str = "failed"
+) -> None:
+    """Drop the incoming schema of a run that came to nothing, and log its outcome.
+
+    A schema that is not this run's is left alone.
+    """
+    with session(target, f'dropping schema "{incoming}"') as connection:
+        marker.ensure_log(connection)
+        with connection.cursor() as cursor:
+            mark = marker.read_mark(cursor, incoming)
+            marker.record_run(cursor, run_id, migration, target.schema, outcome=outcome)
+        connection.commit()
+        if mark == Mark(migration, run_id, Role.INCOMING):
+            marker.drop_schema(connection, incoming)
+
+
+def _is_done(cursor: Cursor, live: str, incoming: str, migration: str, run_id: str) -> bool:
+    if marker.schema_exists(cursor, incoming):
+        return False
+    cursor.execute(
+        "SELECT run_id FROM migration_assets.runs WHERE migration = %s AND target_schema = %s"
+        " AND outcome = %s ORDER BY finished_at DESC LIMIT 1",
+        (migration, live, marker.LIVE),
+    )
+    return cursor.fetchone() == (run_id,)
+
+
+def _check_complete(
+    cursor: Cursor, incoming: str, planned: Collection[str], tables: int | None
+) -> None:
+    cursor.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relkind IN ('r', 'p')",
+        (incoming,),
+    )
+    there = {row[0] for row in cursor.fetchall()}
+    missing = sorted(set(planned) - there)
+    if missing:
+        named = ", ".join(f'"{name}"' for name in missing)
+        raise NotProvenError(
+            f'schema "{incoming}" lacks {len(missing)} planned tables: {named}; nothing was swapped, '
+            "run again"
+        )
+    if tables is not None and len(there) != tables:
+        raise NotProvenError(
+            f'schema "{incoming}" holds {len(there)} tables, the plan {tables}; nothing was swapped, run again'
+        )
+
+
+def _look(cursor: Cursor, live: str, incoming: str, migration: str, run_id: str) -> _Swap:
+    there = marker.schema_exists(cursor, live)
+    mark = marker.read_mark(cursor, live) if there else None
+    moves = there and mark is None
+    previous = previous_schema(live)
+    if marker.schema_exists(cursor, previous):
+        kept = marker.read_mark(cursor, previous)
+        if kept is None or kept.migration != migration:
+            raise InputError(
+                f'schema "{previous}" is there and is not this migration\'s; rename it, then run again'
+            )
+        held = marker.outside_dependents(cursor, previous)
+        if held:
+            raise InputError(
+                f'{held[0]} depends on tables of schema "{previous}", which this swap replaces; drop it first'
+            )
+    owned = marker.own_objects(cursor, live, migration) if moves else []
+    return _Swap(
+        live=live,
+        incoming=incoming,
+        previous=previous,
+        obsolete=shorten(f"{live}__obsolete_{run_id[:8]}"),
+        migration=migration,
+        run_id=run_id,
+        first=not there or (moves and not owned),
+        moves=moves,
+        previous_run=_last_run(cursor, live, migration) or (mark.run if mark else None),
+    )
+
+
+def _last_run(cursor: Cursor, live: str, migration: str) -> str | None:
+    cursor.execute(
+        "SELECT run_id FROM migration_assets.runs WHERE migration = %s AND target_schema = %s"
+        " AND outcome = %s ORDER BY finished_at DESC LIMIT 1",
+        (migration, live, marker.LIVE),
+    )
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def _exchange(cursor: Cursor, plan: _Swap) -> None:
+    cursor.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
+    if marker.schema_exists(cursor, plan.previous):
+        _rename_schema(cursor, plan.previous, plan.obsolete)
+    if plan.moves:
+        _move(cursor, plan)
+    else:
+        _rename(cursor, plan)
+
+
+def _rename(cursor: Cursor, plan: _Swap) -> None:
+    if not plan.first:
+        for statement in grants.carry_over(cursor, plan.live, plan.incoming, schema_too=True):
+            cursor.execute(statement)
+        tables = _own_relations(cursor, plan.live, "rp", None)
+        _lock(cursor, plan.live, [name for name, _ in tables], "SHARE ROW EXCLUSIVE")
+        _rename_schema(cursor, plan.live, plan.previous)
+        marker.write_mark(
+            cursor, plan.previous, Mark(plan.migration, plan.previous_run or "", Role.PREVIOUS)
+        )
+    _rename_schema(cursor, plan.incoming, plan.live)
+    marker.write_mark(cursor, plan.live, Mark(plan.migration, plan.run_id, Role.LIVE))
+
+
+def _move(cursor: Cursor, plan: _Swap) -> None:
+    if not plan.first:
+        owned = marker.own_objects(cursor, plan.live, plan.migration)
+        for statement in grants.carry_over(cursor, plan.live, plan.incoming, schema_too=False):
+            cursor.execute(statement)
+        relations = _own_relations(cursor, plan.live, "rpv", owned)
+        _lock(cursor, plan.live, [name for name, _ in relations], "ACCESS EXCLUSIVE")
+        cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(plan.previous)))
+        marker.write_mark(
+            cursor, plan.previous, Mark(plan.migration, plan.previous_run or "", Role.PREVIOUS)
+        )
+        _set_schema(cursor, relations, plan.live, plan.previous)
+    incoming = _own_relations(cursor, plan.incoming, "rpv", None)
+    _set_schema(cursor, incoming, plan.incoming, plan.live)
+    # RESTRICT: whatever was left behind stops the swap.
+    cursor.execute(sql.SQL("DROP SCHEMA {} RESTRICT").format(sql.Identifier(plan.incoming)))
+
+
+def _lock(cursor: Cursor, schema: str, names: list[str], mode: str) -> None:
+    if names:
+        cursor.execute(
+            sql.SQL("LOCK TABLE {} IN {} MODE").format(
+                sql.SQL(", ").join(sql.Identifier(schema, name) for name in names), sql.SQL(mode)
+            )
+        )
+
+
+def _set_schema(
+    cursor: Cursor, relations: list[tuple[str, str]], source: str, destination: str
+) -> None:
+    for name, kind in relations:
+        cursor.execute(
+            sql.SQL("ALTER {} {} SET SCHEMA {}").format(
+                sql.SQL("VIEW" if kind == "v" else "TABLE"),
+                sql.Identifier(source, name),
+                sql.Identifier(destination),
+            )
+        )
+
+
+def _rename_schema(cursor: Cursor, old: str, new: str) -> None:
+    cursor.execute(
+        sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
+    )
+
+
+def _own_relations(
+    cursor: Cursor, schema: str, kinds: str, oids: list[int] | None
+) -> list[tuple[str, str]]:
+    """Name and kind of relations in ``schema``, in a fixed order, so that swaps do not deadlock."""
+    cursor.execute(
+        "SELECT c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relkind = ANY(%s) AND (%s::oid[] IS NULL OR c.oid = ANY(%s::oid[]))"
+        " ORDER BY c.relname",
+        (schema, list(kinds), oids, oids),
+    )
+    return [(name, kind) for name, kind in cursor.fetchall()]
+
+
+def _objects(cursor: Cursor, incoming: str) -> list[int]:
+    """Object ids of tables and views; they keep them wherever they are moved."""
+    cursor.execute(
+        "SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v') ORDER BY 1",
+        (incoming,),
+    )
+    return [row[0] for row in cursor.fetchall()]

@@ -1,0 +1,189 @@
+"""Connections: every way of failing is one line, soon, and without the password."""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from migration_assets.core.config import TargetConfig
+from migration_assets.errors import BrokenOffError, InputError
+from migration_assets.postgres import embedded
+from migration_assets.postgres.connect import (
+    Target,
+    adbc,
+    connect,
+    redact,
+    resolve_target,
+    session,
+    sqlalchemy_url,
+)
+from migration_assets_tests.conftest import Server
+
+PASSWORD = "p$w@/:?#%s'\\ x"
+ENCODED = "p%24w%40%2F%3A%3F%23%25s%27%5C%20x"
+
+
+@pytest.fixture
+def bob(pg_server: Server) -> Server:
+    connection = connect(pg_server.url)
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE bob LOGIN PASSWORD %s", (PASSWORD,))
+    connection.commit()
+    connection.close()
+    return pg_server
+
+
+def test_a_password_of_any_signs_reaches_every_driver_and_no_message(bob: Server) -> None:
+    target = Target(bob.tcp("bob", ENCODED), "s")
+    connect(target).close()
+    with adbc(target) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('TimeZone')")
+        assert cursor.fetchall() == [("UTC",)]
+    url = sqlalchemy_url(target)
+    assert "$" not in url
+    with sqlalchemy.create_engine(url).connect() as engine:
+        assert engine.execute(sqlalchemy.text("SELECT current_user")).scalar() == "bob"
+    assert ENCODED not in repr(target) and PASSWORD not in repr(target)
+
+
+def test_password_file_is_read_at_each_connection(bob: Server, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(PASSWORD + "\n")
+    url = f"postgresql+psycopg2://bob@127.0.0.1:{bob.port}/postgres?sslmode=prefer"
+    config = TargetConfig(url=url, password_file="secret")
+    target = resolve_target(config, "s", tmp_path, tmp_path)
+    connect(target).close()
+    assert PASSWORD not in repr(target) and PASSWORD not in str(pickle.dumps(target))
+    (tmp_path / "secret").unlink()
+    with pytest.raises(InputError, match="password file .*secret can not be read"):
+        connect(target)
+
+
+def test_password_of_the_environment_is_taken(bob: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    connect(f"postgres://bob@127.0.0.1:{bob.port}/postgres").close()
+
+
+def test_bad_targets_are_told_in_one_line(bob: Server) -> None:
+    for url, said in {
+        bob.tcp("bob", "secret"): 'wrong password for user "bob"',
+        bob.tcp("nobody", "secret"): 'wrong password for user "nobody"',
+        bob.tcp("bob", ENCODED, "nodb"): "no such database",
+        f"postgresql://bob@127.0.0.1:{bob.port}/postgres": "needs a password",
+        "postgresql://bob:secret@no.invalid/x": "unknown host",
+        "postgresql://bob:secret@127.0.0.1:1/x": "no server answers",
+        "postgresql:///x?host=/nowhere": "no server answers",
+        "mysql://bob:secret@h/x": "must be postgresql://",
+        "postgresql://bob:sec@ret@h/x": "percent-encoded",
+        "postgresql://bob:12/sec@ret@h/x": "percent-encoded",
+        "postgresql://bob:sec?ret@h.invalid/x": "unknown host",
+        "postgresql://bob:sec%zzret@h/x": "percent-encoded",
+        "postgresql://bob:secret@h:port/x": "malformed",
+        "postgresql://bob:secret@h/x?nope=1": "unknown parameter nope",
+    }.items():
+        for way in (connect, lambda u: adbc(u).__enter__()):
+            started = time.monotonic()
+            with pytest.raises(InputError, match=said) as caught:
+                way(url)
+            message = str(caught.value)
+            assert "secret" not in message and "ret@" not in message and "\n" not in message
+            assert time.monotonic() - started < 5
+
+
+def test_a_host_that_never_answers_is_given_up_within_five_seconds() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.monotonic()
+        with pytest.raises(InputError, match="no answer from"):
+            connect(f"postgresql://bob@127.0.0.1:{silent.getsockname()[1]}/x")
+        assert time.monotonic() - started < 5
+
+
+def test_a_database_of_another_encoding_is_refused(pg_url: str) -> None:
+    connection = connect(pg_url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+        )
+        try:
+            with pytest.raises(InputError, match="encoded in LATIN1"):
+                connect(pg_url.replace("/postgres?", "/latin?"))
+        finally:
+            cursor.execute("DROP DATABASE latin")
+    connection.close()
+
+
+def test_a_server_that_goes_away_in_the_middle_breaks_the_work_off(pg_server: Server) -> None:
+    with (
+        pytest.raises(
+            BrokenOffError, match='^load of table "a" broke off at .*live schema is as it was'
+        ),
+        session(pg_server.url, 'load of table "a"') as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SELECT 1")
+        pg_server.stop()
+        cursor.execute("SELECT 1")
+
+
+def test_redact_takes_the_password_out_of_every_form() -> None:
+    assert redact("postgresql://u:pw@h/d") == "postgresql://u:***@h/d"
+    assert redact("postgres://u:p/w?x@y@h:1/d") == "postgres://u:***@h:1/d"
+    assert redact("postgresql://u@h/d?password=pw&x=1") == "postgresql://u@h/d?password=***&x=1"
+    assert redact("host=h password='p w\\'x' user=u") == "host=h password=*** user=u"
+    assert redact("postgresql://h:5432/d") == "postgresql://h:5432/d"
+    assert redact("postgresql://u:secret") == "postgresql://u:***"
+
+
+def test_roles_of_odd_settings_get_ours(pg_url: str) -> None:
+    connection = connect(pg_url, options="-c statement_timeout=1ms -c TimeZone=Asia/Tokyo")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('TimeZone'), current_setting('statement_timeout'), pg_sleep(0.01)"
+        )
+        assert cursor.fetchone()[:2] == ("UTC", "0")
+    connection.close()
+
+
+def test_embedded_server_starts_once_survives_a_crash_and_stops(tmp_path: Path) -> None:
+    url = embedded.start(tmp_path, {"fsync": "off"})
+    try:
+        started = time.monotonic()
+        assert embedded.start(tmp_path) == url
+        assert time.monotonic() - started < 0.15
+        before = embedded.status(tmp_path)
+        assert before.running and before.pid
+        connection = connect(url)
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE kept AS SELECT 1 AS a")
+        connection.commit()
+        connection.close()
+        data = embedded.data_folder(tmp_path)
+        stale = (data / "postmaster.pid").read_text()
+        assert embedded.stop(tmp_path)
+        assert not embedded.status(tmp_path).running
+        # A lock file left by a crash, whose number is now another process.
+        (data / "postmaster.pid").write_text(stale.replace(str(before.pid), "1", 1))
+        assert embedded.start(tmp_path) == url
+        connection = connect(url)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT a FROM kept")
+            assert cursor.fetchone() == (1,)
+        connection.close()
+    finally:
+        embedded.stop(tmp_path)
+        import shutil
+
+        shutil.rmtree(embedded.data_folder(tmp_path).parent)
+
+
+def test_embedded_server_is_closed_to_other_users(pg_home: Path, pg_url: str) -> None:
+    data = embedded.data_folder(pg_home)
+    assert data.stat().st_mode & 0o077 == 0
+    assert data.parent.stat().st_mode & 0o077 == 0
