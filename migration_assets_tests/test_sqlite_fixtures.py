@@ -2,70 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from migration_assets.core.catalog import Catalog, Table
-from migration_assets.core.naming import quote
+from migration_assets.core.catalog import Catalog
 from migration_assets.core.profile import Lane
-from migration_assets.sources.base import LanesMissing, SnapshotReader
 from migration_assets.sources.sqlite import SQLiteSource
 from migration_assets_tests.fixture_databases import FOLDER, SQLiteFixture, sqlite_fixtures
+from migration_assets_tests.sqlite_databases import listing, plain_rows, read_table
 
 FIXTURES = sqlite_fixtures()
 
 pytestmark = pytest.mark.skipif(not FIXTURES, reason=f"no public databases in {FOLDER}/sqlite")
-
-
-def read_table(reader: SnapshotReader, table: Table) -> list[tuple[object, ...]]:
-    """All rows, texts as bytes, with lanes widened until every value is carried."""
-    lanes = reader.expected_lanes(table)
-    while True:
-        try:
-            batches = list(reader.read(table, lanes))
-            break
-        except LanesMissing as missing:
-            lanes = {n: tuple(Lane) if n in missing.columns else v for n, v in lanes.items()}
-    return rows_of(table, batches)
-
-
-def rows_of(table: Table, batches: list[pa.RecordBatch]) -> list[tuple[object, ...]]:
-    """Merge the lanes of each column; at most one of them has a value."""
-    rows: list[tuple[object, ...]] = []
-    for batch in batches:
-        columns: list[list[object]] = [[None] * batch.num_rows for _ in table.columns]
-        for name, array in zip(batch.schema.names, batch.columns, strict=True):
-            column = columns[int(name.partition(":")[0])]
-            for row, value in enumerate(array.to_pylist()):
-                if value is not None:
-                    assert column[row] is None, f"two lanes of {name} in one row"
-                    column[row] = value
-        rows += zip(*columns, strict=True)
-    return rows
-
-
-def plain_rows(path: Path, table: Table) -> Iterator[tuple[object, ...]]:
-    """All rows as Python's sqlite3 reads them."""
-    connection = sqlite3.connect(path)
-    connection.text_factory = bytes
-    connection.execute("PRAGMA writable_schema=ON")
-    names = ", ".join(quote(column.name) for column in table.columns)
-    yield from connection.execute(f"SELECT {names} FROM {quote(table.name)} NOT INDEXED")
-    connection.close()
-
-
-def listing(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Size, time and bytes of everything in ``folder``."""
-    return {
-        entry.name: (entry.stat().st_size, entry.stat().st_mtime_ns, Path(entry).read_bytes())
-        for entry in os.scandir(folder)
-        if entry.is_file()
-    }
 
 
 @pytest.mark.parametrize("fixture", FIXTURES, ids=[fixture.name for fixture in FIXTURES])

@@ -26,6 +26,7 @@ from migration_assets.sources.sqlite.statement import (
     ParsedTable,
     parse_index,
     parse_table,
+    table_options,
     tokens,
 )
 
@@ -65,12 +66,7 @@ def reflect(connection: sqlite3.Connection) -> Catalog:
             "SELECT type, name, tbl_name, sql FROM sqlite_schema ORDER BY rowid"
         )
     ]
-    kinds = {
-        name: (kind, bool(without_rowid), bool(strict))
-        for name, kind, without_rowid, strict in connection.execute(
-            "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main'"
-        )
-    }
+    kinds = _kinds(connection, objects)
     skipped: list[SkippedObject] = []
     tables: dict[str, Table] = {}
     virtual = {o.name: _module(o.sql) for o in objects if o.type == "table" and _is_virtual(o.sql)}
@@ -119,6 +115,22 @@ def with_sizes(connection: sqlite3.Connection, catalog: Catalog, file_bytes: int
         ).fetchone()
         tables.append(replace(table, rows=rows, bytes=pages.get(table.name, file_bytes)))
     return replace(catalog, tables=tuple(tables))
+
+
+def _kinds(
+    connection: sqlite3.Connection, objects: Iterable[_Object]
+) -> dict[str, tuple[str, bool, bool]]:
+    """Name -> (kind of table, WITHOUT ROWID, STRICT)."""
+    if sqlite3.sqlite_version_info >= (3, 37):
+        rows = connection.execute(
+            "SELECT name, type, wr, strict FROM pragma_table_list WHERE schema = 'main'"
+        )
+        return {name: (kind, bool(wr), bool(strict)) for name, kind, wr, strict in rows}
+    # Older ones have no table_list and know no STRICT, but the text tells.
+    options = {item.name: table_options(item.sql or "") for item in objects}
+    return {
+        name: ("", "WITHOUT ROWID" in words, "STRICT" in words) for name, words in options.items()
+    }
 
 
 def _table(

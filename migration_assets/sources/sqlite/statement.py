@@ -129,6 +129,26 @@ def parse_table(sql: str) -> ParsedTable:
     return reader.table
 
 
+def table_options(sql: str) -> set[str]:
+    """What stands behind the closing parenthesis: ``WITHOUT ROWID``, ``STRICT``."""
+    cursor = _Cursor(sql)
+    try:
+        while not cursor.at("("):
+            cursor.next()
+        cursor.parenthesised()
+    except _EndError:
+        return set()
+    found = set()
+    while cursor.here is not None:
+        if cursor.take("WITHOUT", "ROWID"):
+            found.add("WITHOUT ROWID")
+        elif cursor.take("STRICT"):
+            found.add("STRICT")
+        else:
+            cursor.next()
+    return found
+
+
 def parse_index(sql: str) -> ParsedIndex | None:
     """Read a CREATE INDEX; None if it does not fit the grammar."""
     cursor = _Cursor(sql)
