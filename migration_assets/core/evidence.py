@@ -55,7 +55,8 @@ class Run(Record):
         "on the way; the live schema is as it was."
     )
     exit_code: int = Field(
-        description="Exit code of the command line: 0 proven, 1 not proven, 3 broken off."
+        description="Exit code of the command line: 0 proven, 1 not proven, 2 bad input, "
+        "3 broken off."
     )
     reasons: tuple[str, ...] = Field(
         description="One line for each thing that keeps the run from being proven; empty if proven."
@@ -122,7 +123,7 @@ class Check(Record):
     name: str = Field(
         description="Per table: `source` (source against Parquet), `load` (rows sent), `content` "
         "(every cell, Parquet against PostgreSQL), `values` (Great Expectations). Per target: "
-        "`constraints`, `schema`, `keys`, `references`, `quarantine`."
+        "`constraints`, `schema`, `keys`, `references`, `quarantine`, `swap`."
     )
     passed: bool = Field(description="True if it passed; a check that did not run did not pass.")
     ran: bool = Field(description="False if it did not run.")

@@ -1,0 +1,114 @@
+"""The evidence as one self-contained HTML file: no script, font or image from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from migration_assets.core.evidence import Evidence, StatementEvidence, Verdict
+
+LEDGER_SAMPLE = 200
+"""Ledger entries shown; the file has all."""
+
+SLOWEST = 25
+"""Statements after the load shown in the open; the rest is folded."""
+
+HEADLINES = {
+    Verdict.PROVEN: "Proven",
+    Verdict.NOT_PROVEN: "Not proven",
+    Verdict.BROKEN_OFF: "Broken off",
+}
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def render_html(
+    evidence: Evidence, ledger_sample: Sequence[Mapping[str, str | None]] = ()
+) -> str:
+    """Render the report; every text of the evidence is escaped.
+
+    Args:
+        evidence: the run's evidence.
+        ledger_sample: first entries of the ledger, with the columns of ``ledger.parquet``.
+    """
+    environment = Environment(
+        loader=PackageLoader("migration_assets.reports", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": count,
+        "size": size,
+        "seconds": seconds,
+        "moment": _moment,
+        "share": _share,
+    }
+    tables = evidence.tables
+    context: dict[str, Any] = {
+        "e": evidence,
+        "headline": HEADLINES[evidence.run.verdict],
+        "good": evidence.run.verdict is Verdict.PROVEN,
+        "ledger_sample": ledger_sample,
+        "rows_source": sum(table.rows_source or 0 for table in tables),
+        "rows_identical": sum(table.rows_identical or 0 for table in tables),
+        "bytes_copied": sum(table.bytes_copied or 0 for table in tables),
+        "failed_tables": sum(not table.passed for table in tables),
+        "expectation_count": sum(len(table.expectations) for table in tables),
+        "expectations_failed": sum(not x.passed for t in tables for x in t.expectations),
+        "skipped": [
+            (kind, list(found))
+            for kind, found in groupby(
+                sorted(evidence.skipped, key=attrgetter("kind", "name")), attrgetter("kind")
+            )
+        ],
+        "statements": sorted(evidence.constraints, key=_slowest_first),
+        "slowest": SLOWEST,
+    }
+    return environment.get_template("report.html.j2").render(context)
+
+
+def count(number: int | None) -> str:
+    """A number of things, with separators; a dash for none known."""
+    return "–" if number is None else f"{number:,}"
+
+
+def size(number: int | None) -> str:
+    """Bytes in the unit that leaves one to three digits."""
+    if number is None:
+        return "–"
+    value = float(number)
+    for unit in _UNITS:
+        if value < 1000 or unit == _UNITS[-1]:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError("unreachable")
+
+
+def seconds(number: float | None) -> str:
+    """Seconds with the digits that matter."""
+    if number is None:
+        return "–"
+    if number >= 120:
+        return f"{int(number // 60)} min {int(number % 60)} s"
+    return f"{number:.1f} s" if number >= 1 else f"{number * 1000:.0f} ms"
+
+
+def _moment(text: str | None) -> str:
+    if not text:
+        return "–"
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _share(part: float, whole: float) -> str:
+    """A width in percent for a bar, at least a sliver."""
+    return f"{max(100 * part / whole, 0.5):.2f}" if whole else "0"
+
+
+def _slowest_first(statement: StatementEvidence) -> tuple[bool, float]:
+    return (statement.error is None, -statement.seconds)
