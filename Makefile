@@ -16,7 +16,7 @@ export RAW_TARGET := $(value TARGET)
 export RAW_SCHEMA := $(value SCHEMA)
 
 SAMPLE := $(MIGRATION_HOME)/sample/price_tracker.db
-SAMPLE_CODE := migration_assets/sample/price_tracker.py
+SAMPLE_CODE := $(wildcard migration_assets/sample/*.py migration_assets/sample/*.sql)
 
 .PHONY: help install demo ui migrate test lint bench clean
 
