@@ -26,8 +26,8 @@ Entries = npt.NDArray[np.void]
 EXPECTED = 0
 FOUND = 1
 
-IN_MEMORY = 1_000_000
-"""Rows of both sides together that are held before files are used (56 bytes each)."""
+IN_MEMORY = 250_000
+"""Rows of both sides together that are held before files are used (48 bytes each)."""
 
 PARTS = 256
 LISTED = 100

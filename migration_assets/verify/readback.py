@@ -121,11 +121,23 @@ def found_rows(batches: Iterator[pa.RecordBatch], planned: Sequence[pa.DataType]
         first += batch.num_rows
 
 
+def parquet_batches(
+    parquet: pq.ParquetFile, groups: Sequence[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Stream a Parquet file, or some of its row groups, in small batches.
+
+    One row group at a time and in one thread: a reader of all of them keeps what it has decoded
+    until the end, and the read-back beside it is slower anyway.
+    """
+    for group in range(parquet.num_row_groups) if groups is None else groups:
+        yield from parquet.iter_batches(BATCH_ROWS, row_groups=[group], use_threads=False)
+
+
 def expected_rows(parquet: pq.ParquetFile, columns: Sequence[ColumnPlan]) -> Iterator[Rows]:
     """The Parquet file's rows with ``columns`` in their order."""
     places = [parquet.schema_arrow.get_field_index(column.name) for column in columns]
     first = 0
-    for batch in parquet.iter_batches(BATCH_ROWS):
+    for batch in parquet_batches(parquet):
         cells = [
             as_extracted(batch.column(place), column.type.arrow)
             for place, column in zip(places, columns, strict=True)
@@ -146,7 +158,7 @@ def fetch_expected(
         end = first + parquet.metadata.row_group(group).num_rows
         if len(wanted) and np.searchsorted(wanted, end) > np.searchsorted(wanted, first):
             start = first
-            for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group]):
+            for batch in parquet_batches(parquet, [group]):
                 low, high = np.searchsorted(wanted, (start, start + batch.num_rows))
                 for position in wanted[low:high].tolist():
                     row = batch.slice(position - start, 1)

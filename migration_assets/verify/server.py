@@ -19,7 +19,7 @@ from migration_assets.core.plan import ColumnPlan
 from migration_assets.core.types import Comparison
 from migration_assets.postgres import connect
 from migration_assets.verify.cells import Cells, as_extracted
-from migration_assets.verify.readback import BATCH_ROWS, HEAP_ORDER, FoundTable
+from migration_assets.verify.readback import HEAP_ORDER, FoundTable, parquet_batches
 from migration_assets.verify.streams import Rows
 
 EXPECTED = "migration_assets_expected"
@@ -94,7 +94,7 @@ class Canonical:
         first = 0
         with self._connection.cursor() as cursor:
             _create(cursor, len(sent))
-            for batch in parquet.iter_batches(BATCH_ROWS):
+            for batch in parquet_batches(parquet):
                 _send(cursor, _numbered(batch, sent))
                 cursor.execute(f"SELECT {canonical} FROM pg_temp.{EXPECTED} ORDER BY n")
                 answer = cursor.fetch_arrow_table().combine_chunks()
@@ -174,7 +174,7 @@ def _send(cursor: Any, batch: pa.RecordBatch) -> None:
 
 
 def _texts(parquet: pq.ParquetFile, columns: Sequence[ColumnPlan]) -> Iterator[pa.RecordBatch]:
-    for batch in parquet.iter_batches(BATCH_ROWS):
+    for batch in parquet_batches(parquet):
         yield _numbered(batch, columns)
 
 
