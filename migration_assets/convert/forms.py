@@ -78,9 +78,10 @@ def is_decimal(array: pa.Array) -> pa.BooleanArray:
     ok = pc.match_substring_regex(array, _DECIMAL)
     if pc.any(pc.starts_with(array, "-0")).as_py():
         ok = pc.and_not(ok, pc.match_substring_regex(array, _NEGATIVE_ZERO))
-    if (pc.max(pc.binary_length(array)).as_py() or 0) > MAX_FRACTION_DIGITS:
-        ok = pc.and_not(ok, pc.match_substring_regex(array, r"\.[0-9]{1000,}"))
-        ok = pc.and_(ok, pc.less_equal(pc.binary_length(array), MAX_INTEGER_DIGITS))
+    long = pc.fill_null(pc.greater(pc.binary_length(array), MAX_FRACTION_DIGITS), False)
+    if pc.any(long).as_py():
+        fits = pa.array([_is_storable(text) for text in array.filter(long).to_pylist()])
+        ok = pc.and_(ok, pc.replace_with_mask(pc.invert(long), long, fits))
     return pc.fill_null(ok, False)
 
 
@@ -174,6 +175,12 @@ def decimal_size(text: pa.StringArray) -> tuple[int, int]:
     whole -= negative
     whole -= data[offsets[:-1] + negative] == ord("0")
     return int(whole.max()), int(scale.max())
+
+
+def _is_storable(text: bytes) -> bool:
+    """Whether the digits of a very long decimal are within the limits of numeric."""
+    whole, _, fraction = text.lstrip(b"-").partition(b".")
+    return len(whole) <= MAX_INTEGER_DIGITS and len(fraction) <= MAX_FRACTION_DIGITS
 
 
 def _plain(text: pa.StringArray) -> pa.StringArray:

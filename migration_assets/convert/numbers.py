@@ -116,25 +116,25 @@ def _int_double(lanes: Lanes, kind: PgType) -> Converted:
 def _int_decimal(lanes: Lanes, kind: PgType) -> Converted:
     values, target = only(lanes), kind.arrow
     if _INT64_DIGITS + target.scale > _MAX_PRECISION:
-        return _cast(values, values.cast(pa.string()), kind)
-    return _cast(values, values.cast(pa.decimal128(_MAX_PRECISION, target.scale)), kind)
+        return _cast(values.cast(pa.string()), kind)
+    return _cast(values.cast(pa.decimal128(_MAX_PRECISION, target.scale)), kind)
 
 
 def _real_decimal(lanes: Lanes, kind: PgType) -> Converted:
     reals = only(lanes)
     require(pc.is_finite(reals), f"is not a number that {kind.sql} holds")
     # Arrow's cast to text is the shortest that reads back; its cast to decimal would round.
-    converted = _cast(reals, reals.cast(pa.string()), kind)
+    converted = _cast(reals.cast(pa.string()), kind)
     return Converted(converted.array, negative_zero_change(reals))
 
 
 def _text_decimal(lanes: Lanes, kind: PgType) -> Converted:
     texts = only(lanes)
     require(pc.or_(is_decimal(texts), texts.is_null()), "is not a plain decimal")
-    return _cast(texts, texts.cast(pa.string()), kind)
+    return _cast(texts.cast(pa.string()), kind)
 
 
-def _cast(source: pa.Array, values: pa.Array, kind: PgType) -> Converted:
+def _cast(values: pa.Array, kind: PgType) -> Converted:
     """Cast to decimal128; Arrow refuses to drop a digit that is not zero."""
     try:
         return Converted(values.cast(kind.arrow))
