@@ -30,6 +30,7 @@ from pydantic import ValidationError
 from migration_assets.core.config import MigrationConfig
 from migration_assets.errors import InputError
 from migration_assets.run_folder import RunFolder
+from migration_assets.sources import absolute_url
 
 VARIABLE = "MIGRATION_HOME"
 DEFAULT = "migrations"
@@ -173,7 +174,7 @@ def create(
     Args:
         home: the migration home, made if it is not there.
         name: name of the migration, ``[A-Za-z0-9_]+``.
-        source_url: source URL, kept as it is.
+        source_url: source URL; the path of a file is made absolute.
         target_url: target URL, None for the embedded PostgreSQL. A password in it goes to
             ``secrets/staging.password``, never into the YAML.
         schema: target schema, None for the migration's name.
@@ -187,6 +188,7 @@ def create(
     if (folder / "defs.yaml").exists():
         raise InputError(f'there is a migration "{name}" in {home} already')
     url, password = split_password(target_url) if target_url else ("embedded", None)
+    source_url = absolute_url(source_url)
     for part in (folder, folder / "secrets", folder / "state", folder / "runs"):
         part.mkdir(mode=0o700, parents=True, exist_ok=True)
     target: dict[str, Any] = {"url": url}
@@ -217,6 +219,7 @@ def find_or_create(
         InputError: the target's URL is none, or an existing ``defs.yaml`` of that name is broken.
     """
     url, password = split_password(target_url) if target_url else ("embedded", None)
+    source_url = absolute_url(source_url)
     stem = _stem(source_url)
     digest = hashlib.sha256(repr((source_url, url, schema)).encode()).hexdigest()
     numbers = (digest[at : at + 4] for at in range(0, 60, 4))

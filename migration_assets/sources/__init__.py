@@ -18,3 +18,17 @@ def open_source(url: str) -> Source:
 
         return SQLiteSource.from_url(url)
     raise InputError(f"source {scheme}: is not supported; give sqlite:///path/to/file.db")
+
+
+def absolute_url(url: str) -> str:
+    """The same source from any working folder: the path of a file is made absolute.
+
+    Raises:
+        InputError: the scheme is not one of those supported.
+    """
+    if url.partition(":")[0].lower() == "sqlite":
+        from migration_assets.sources.sqlite import SQLiteSource
+
+        return f"sqlite:///{SQLiteSource.from_url(url).path}"
+    open_source(url)
+    return url

@@ -1,0 +1,45 @@
+"""All definitions of one migration: a pure function of its configuration and its cached state."""
+
+import dagster as dg
+
+from migration_assets import checks
+from migration_assets.assets.extract import extract_assets
+from migration_assets.assets.finish import finish_assets
+from migration_assets.assets.keys import Keys
+from migration_assets.assets.load import load_assets
+from migration_assets.assets.run import run_resource
+from migration_assets.home import TARGET, Migration
+from migration_assets.jobs import refresh_job, rehearsal_job
+from migration_assets.schedules import nightly_rehearsal
+from migration_assets.state import State
+
+
+def build(migration: Migration, state: State | None) -> dg.Definitions:
+    """The definitions of ``migration``.
+
+    Args:
+        migration: its configuration and folder.
+        state: the cached catalog and profile. Before there is any, there are no assets, but the
+            job that makes it.
+    """
+    keys = Keys(migration.name)
+    resources: dict[str, dg.ResourceDefinition] = {keys.run_resource: run_resource(migration)}
+    if state is None:
+        return dg.Definitions(jobs=[refresh_job(migration)], resources=resources)
+    resources[keys.expectations_resource] = checks.expectations_resource()
+    plan = state.plan(migration.config.plan)
+    job = rehearsal_job(migration, TARGET)
+    return dg.Definitions(
+        assets=[
+            *extract_assets(migration, state, plan),
+            *load_assets(migration, state, plan, TARGET),
+            *finish_assets(migration, state, plan, TARGET),
+        ],
+        asset_checks=[
+            *checks.table_checks(migration, state, plan, TARGET),
+            checks.structure_checks(migration, TARGET),
+        ],
+        jobs=[job, refresh_job(migration)],
+        schedules=[nightly_rehearsal(migration, job)],
+        resources=resources,
+    )

@@ -1,0 +1,237 @@
+"""Extract: one snapshot, every table of it profiled, planned and written as Parquet."""
+
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dagster as dg
+
+from migration_assets import extract
+from migration_assets.assets.keys import Keys, batches, op_names
+from migration_assets.assets.metadata import column_schema, rate
+from migration_assets.assets.run import RUN_FOLDER, Run, step
+from migration_assets.core.catalog import Catalog, Table
+from migration_assets.core.plan import Plan, TablePlan
+from migration_assets.core.planner import build_plan
+from migration_assets.core.results import Manifest, PlanResult, SourceResult
+from migration_assets.errors import InputError, NotProvenError
+from migration_assets.home import Migration
+from migration_assets.sources import open_source
+from migration_assets.sources.base import SnapshotReader
+from migration_assets.state import State
+
+BATCH = 200
+"""Tables of one op; Dagster's cost of a step grows with the square of its assets."""
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A snapshot that is open, and the plan for it."""
+
+    reader: SnapshotReader
+    catalog: Catalog
+    plan: Plan
+
+
+def extract_assets(migration: Migration, state: State, plan: Plan) -> list[dg.AssetsDefinition]:
+    """The Parquet file of every planned table, in as few ops as Dagster bears."""
+    keys = Keys(migration.name)
+    version = plan.digest if state.profile else None
+    weighted = [(table, state.catalog.table(table.source).bytes or 1) for table in plan.tables]
+    groups = batches(weighted, BATCH)
+    names = op_names(f"{migration.name}_extract", len(groups))
+    cached = plan.digest if state.profile else None
+    slugs = frozenset(table.slug for table in plan.tables)
+    made = []
+    for name, tables in zip(names, groups, strict=True):
+        specs = [_spec(keys, table, state.catalog, version) for table in tables]
+        wanted = {spec.key: table.slug for spec, table in zip(specs, tables, strict=True)}
+        made.append(_assets(migration, name, specs, wanted, slugs, cached))
+    return made
+
+
+def _spec(keys: Keys, table: TablePlan, catalog: Catalog, version: str | None) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        keys.extract(table.slug),
+        description=f'Table "{table.source}" of the source\'s snapshot, as Parquet.',
+        group_name=keys.group("extract"),
+        code_version=version,
+        skippable=True,
+        kinds={catalog.dialect or "file", "parquet"},
+        metadata={"table": table.source},
+    )
+
+
+def _assets(
+    migration: Migration,
+    name: str,
+    specs: list[dg.AssetSpec],
+    wanted: Mapping[dg.AssetKey, str],
+    slugs: frozenset[str],
+    cached: str | None,
+) -> dg.AssetsDefinition:
+    keys = Keys(migration.name)
+
+    @dg.multi_asset(
+        name=name,
+        specs=specs,
+        can_subset=True,
+        required_resource_keys={keys.run_resource},
+        pool=migration.name,
+    )
+    def extract_op(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        run: Run = getattr(context.resources, keys.run_resource)
+        chosen = {slug: key for key, slug in wanted.items() if key in context.selected_asset_keys}
+        with step(run, context, "convert") as current, opened(run, slugs, cached) as extraction:
+            if extraction.plan.digest != cached and cached is not None:
+                context.log.warning(
+                    "The source is not as it was when it was last read: this run follows a new "
+                    "plan; reload the code location to see it."
+                )
+            planned = [table for table in extraction.plan.tables if table.slug in chosen]
+            for slug in set(chosen) - {table.slug for table in planned}:
+                current.fail(slug, InputError(f'table "{slug}" is no longer in the source'))
+
+            def work(table: TablePlan) -> Manifest:
+                return write(extraction, run, table)
+
+            for table, manifest in current.each(planned, work):
+                yield _result(chosen[table.slug], run, extraction, table, manifest)
+
+    return extract_op
+
+
+def write(extraction: Extraction, run: Run, table: TablePlan) -> Manifest:
+    """Write one table's Parquet and keep its manifest.
+
+    Raises:
+        NotProvenError: the source's own counts and sums are not those of the Parquet file; the
+            manifest lists where. Such a file is never loaded.
+    """
+    source = extraction.catalog.table(table.source)
+    manifest = extract.write_table(extraction.reader, source, table, run.folder, run.progress)
+    run.folder.write_result("extract", table.slug, manifest)
+    if manifest.mismatches:
+        raise NotProvenError(
+            f'table "{table.source}": the extract is not what the source holds: '
+            + "; ".join(manifest.mismatches)
+        )
+    return manifest
+
+
+@contextmanager
+def opened(run: Run, slugs: Collection[str], cached: str | None) -> Iterator[Extraction]:
+    """The run's snapshot and plan: those it has, or new ones.
+
+    Args:
+        run: the run.
+        slugs: slugs of the tables that there are assets for.
+        cached: digest of the plan behind these assets, None if it is not known.
+
+    Raises:
+        InputError: the source can not be used, or holds tables that there are no assets for.
+    """
+    with run.lock():
+        extraction = _reopen(run) or _begin(run, slugs, cached)
+    try:
+        yield extraction
+    finally:
+        extraction.reader.close()
+
+
+def _reopen(run: Run) -> Extraction | None:
+    folder = run.folder
+    if not (folder.path / "plan.json").exists() or not folder.snapshot.exists():
+        return None
+    reader = open_source(run.migration.config.source).open_snapshot(folder.snapshot)
+    return Extraction(reader, folder.catalog(), folder.plan())
+
+
+def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
+    """Take the snapshot, look at every table of it, and plan."""
+    folder, config = run.folder, run.migration.config
+    started = time.monotonic()
+    source = open_source(config.source)
+    reader = source.take_snapshot(folder.snapshot)
+    try:
+        snapshot = reader.snapshot
+        record = SourceResult(
+            source.kind, snapshot.source, snapshot.id, snapshot.taken_at, snapshot.bytes
+        )
+        folder.write_result("source", "all", record)
+        catalog = reader.catalog()
+        folder.write_catalog(catalog)
+        run.note_seconds("snapshot", started)
+        _check_known(run, catalog, slugs)
+        started = time.monotonic()
+        profile, plan = profiled(run, reader, catalog, spill=True)
+        folder.write_profile(profile)
+        folder.write_result("plan", "all", PlanResult(plan.digest, cached))
+        folder.write_plan(plan)
+        State(catalog, profile, snapshot.id).write(run.migration.state)
+        run.note_seconds("read", started)
+    except BaseException:
+        reader.close()
+        raise
+    return Extraction(reader, catalog, plan)
+
+
+def profiled(run: Run, reader: SnapshotReader, catalog: Catalog, spill: bool) -> tuple[Any, Plan]:
+    """Read all wanted tables once; returns their profile and the plan that follows from it.
+
+    Args:
+        run: the run.
+        reader: the snapshot.
+        catalog: its catalog.
+        spill: keep what is read for the conversion.
+    """
+    config = run.migration.config.plan
+    slugs = {table.source: table.slug for table in build_plan(catalog, None, config).tables}
+    wanted = tuple(table for table in catalog.tables if table.name in slugs)
+    profile = extract.read_profile(
+        reader,
+        replace(catalog, tables=wanted),
+        run.folder,
+        slugs,
+        slugs if spill else (),
+        run.progress,
+    )
+    return profile, build_plan(catalog, profile, config)
+
+
+def _check_known(run: Run, catalog: Catalog, slugs: Collection[str]) -> None:
+    """Refuse to leave out tables that came into being after the definitions were made."""
+    planned = build_plan(catalog, None, run.migration.config.plan).tables
+    unknown = [table.source for table in planned if table.slug not in slugs]
+    if unknown:
+        State(catalog).write(run.migration.state)
+        named = ", ".join(f'"{name}"' for name in unknown)
+        raise InputError(
+            f"the source has new tables that there are no assets for: {named}; reload the code "
+            "location (the catalog has been read again) and start the job once more"
+        )
+
+
+def _result(
+    key: dg.AssetKey, run: Run, extraction: Extraction, table: TablePlan, manifest: Manifest
+) -> dg.MaterializeResult[Any]:
+    filesystem, root = run.folder.filesystem()
+    source: Table = extraction.catalog.table(table.source)
+    return dg.MaterializeResult(
+        asset_key=key,
+        metadata={
+            "dagster/row_count": manifest.rows,
+            "dagster/column_schema": column_schema(table, by_source=source),
+            "table": manifest.source,
+            "seconds": manifest.seconds,
+            "rows_per_second": rate(manifest.rows, manifest.seconds),
+            "bytes": manifest.bytes,
+            "ledger_entries": sum(manifest.ledger.values()),
+            "quarantined_rows": manifest.quarantined,
+            "parquet": dg.MetadataValue.path(f"{root}/{manifest.path}"),
+            RUN_FOLDER: dg.MetadataValue.path(str(run.folder.path)),
+            "snapshot": extraction.reader.snapshot.id,
+        },
+    )

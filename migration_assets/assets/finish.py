@@ -1,0 +1,208 @@
+"""Finish a target: constraints, swap into the schema that readers use, evidence and report."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from migration_assets import constraints
+from migration_assets.assets.extract import opened
+from migration_assets.assets.keys import Keys
+from migration_assets.assets.load import prepare
+from migration_assets.assets.run import RUN_FOLDER, Run, step
+from migration_assets.core.evidence import Verdict
+from migration_assets.core.plan import Plan
+from migration_assets.core.results import LoadResult, Manifest, SourceResult
+from migration_assets.errors import InputError, NotProvenError
+from migration_assets.home import Migration, prune
+from migration_assets.postgres import swap
+from migration_assets.state import State
+
+
+def finish_assets(
+    migration: Migration, state: State, plan: Plan, target: str
+) -> list[dg.AssetsDefinition]:
+    """The three assets of a target that stand for all of its tables."""
+    return [
+        _constraints(migration, plan, target),
+        _swap(migration, target),
+        _report(migration, target),
+    ]
+
+
+def _constraints(migration: Migration, plan: Plan, target: str) -> dg.AssetsDefinition:
+    keys = Keys(migration.name)
+
+    @dg.multi_asset(
+        name=f"{migration.name}_{target}_constraints",
+        specs=[
+            dg.AssetSpec(
+                keys.step(target, "constraints"),
+                deps=[keys.table(target, table.slug) for table in plan.tables],
+                description="Keys, indexes, references, checks, views and statistics of all tables.",
+                group_name=keys.group(target),
+                kinds={"postgres"},
+            )
+        ],
+        required_resource_keys={keys.run_resource},
+        pool=migration.name,
+    )
+    def constraints_op(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        run: Run = getattr(context.resources, keys.run_resource)
+        with step(run, context, "constraints"):
+            if not plan.tables:
+                # Nothing was extracted or loaded; there may still be views to make.
+                with opened(run, (), None) as extraction:
+                    prepare(run, target, extraction.plan)
+            planned = whole_plan(run)
+            _check_quarantine(run)
+            done = constraints.apply(
+                run.target(target),
+                run.incoming(target),
+                planned,
+                run.folder.profile(),
+                run.folder,
+                run.progress,
+            )
+            failed = [result for result in done if result.error is not None]
+            for result in failed:
+                where = f' of table "{result.table}"' if result.table else ""
+                context.log.warning(f'{result.kind} "{result.name}"{where}: {result.error}')
+            yield dg.MaterializeResult(
+                asset_key=keys.step(target, "constraints"),
+                metadata={
+                    "statements": len(done),
+                    "failed": len(failed),
+                    "seconds": sum(result.seconds for result in done),
+                    RUN_FOLDER: dg.MetadataValue.path(str(run.folder.path)),
+                },
+            )
+
+    return constraints_op
+
+
+def whole_plan(run: Run) -> Plan:
+    """The run's plan, if every table of it was loaded by this run.
+
+    Raises:
+        InputError: some were not; naming them. A target with tables missing never goes live.
+    """
+    if not (run.folder.path / "plan.json").exists():
+        raise InputError("this run loaded no table: materialize the tables in the same run")
+    plan = run.folder.plan()
+    there = run.folder.read_results("load", LoadResult)
+    missing = [table.source for table in plan.tables if table.slug not in there]
+    if missing:
+        named = ", ".join(f'"{name}"' for name in missing)
+        raise InputError(
+            f"{len(missing)} of {len(plan.tables)} tables were not loaded by this run: {named}; "
+            "run the whole job, or re-execute the run that failed from its failure"
+        )
+    return plan
+
+
+def _check_quarantine(run: Run) -> None:
+    manifests = run.folder.read_results("extract", Manifest).values()
+    rows = sum(manifest.quarantined for manifest in manifests)
+    allowed = run.migration.config.max_quarantined
+    if rows > allowed:
+        tables = ", ".join(f'"{m.source}"' for m in manifests if m.quarantined)
+        raise NotProvenError(
+            f"{rows} rows are in quarantine, max_quarantined allows {allowed}: tables {tables}; "
+            f"see {run.folder.quarantine}"
+        )
+
+
+def _swap(migration: Migration, target: str) -> dg.AssetsDefinition:
+    keys = Keys(migration.name)
+
+    @dg.multi_asset(
+        name=f"{migration.name}_{target}_swap",
+        specs=[
+            dg.AssetSpec(
+                keys.step(target, "swap"),
+                deps=[keys.step(target, "constraints")],
+                description=f'Schema "{migration.config.schema_of(target)}" as readers see it.',
+                group_name=keys.group(target),
+                kinds={"postgres"},
+            )
+        ],
+        required_resource_keys={keys.run_resource},
+        pool=migration.name,
+    )
+    def swap_op(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        run: Run = getattr(context.resources, keys.run_resource)
+        with step(run, context, "swap"):
+            plan = whole_plan(run)
+            loads = run.folder.read_results("load", LoadResult)
+            source = run.folder.read_result("source", "all", SourceResult)
+            result = swap.swap(
+                run.target(target),
+                run.incoming(target),
+                migration.name,
+                run.id,
+                planned=[table.name for table in plan.tables],
+                plan_digest=plan.digest,
+                snapshot_id=source.snapshot_id if source else None,
+                tables=len(plan.tables),
+                rows=sum(load.rows for load in loads.values()),
+            )
+            run.folder.write_result("swap", "all", result)
+            yield dg.MaterializeResult(
+                asset_key=keys.step(target, "swap"),
+                metadata={
+                    "schema": result.schema,
+                    "previous": result.previous or "none",
+                    "seconds": result.seconds,
+                    "attempts": result.attempts,
+                    RUN_FOLDER: dg.MetadataValue.path(str(run.folder.path)),
+                },
+            )
+
+    return swap_op
+
+
+def _report(migration: Migration, target: str) -> dg.AssetsDefinition:
+    keys = Keys(migration.name)
+
+    @dg.multi_asset(
+        name=f"{migration.name}_{target}_report",
+        specs=[
+            dg.AssetSpec(
+                keys.step(target, "report"),
+                deps=[keys.step(target, "swap")],
+                description="evidence.json and report.html: what was moved, and the proof of it.",
+                group_name=keys.group(target),
+                kinds={"html", "json"},
+            )
+        ],
+        required_resource_keys={keys.run_resource},
+        pool=migration.name,
+    )
+    def report_op(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        run: Run = getattr(context.resources, keys.run_resource)
+        evidence = run.write_evidence()
+        if evidence.run.verdict is not Verdict.PROVEN:
+            raise dg.Failure(
+                description=f"not proven: {'; '.join(evidence.run.reasons)}",
+                metadata={"exit_code": evidence.run.exit_code},
+                allow_retries=False,
+            )
+        prune(migration, run.id)
+        yield dg.MaterializeResult(
+            asset_key=keys.step(target, "report"),
+            metadata={
+                "verdict": evidence.run.verdict.value,
+                "tables": len(evidence.tables),
+                "dagster/row_count": sum(table.rows_loaded or 0 for table in evidence.tables),
+                "rows_identical": sum(table.rows_identical or 0 for table in evidence.tables),
+                "ledger_entries": evidence.ledger.entries,
+                "quarantined_rows": evidence.quarantine.rows,
+                "seconds": evidence.run.seconds,
+                "evidence": dg.MetadataValue.path(str(run.folder.evidence)),
+                "report": dg.MetadataValue.path(str(run.folder.report)),
+                RUN_FOLDER: dg.MetadataValue.path(str(run.folder.path)),
+            },
+        )
+
+    return report_op

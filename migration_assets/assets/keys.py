@@ -1,0 +1,90 @@
+"""Names in the asset graph: keys, groups, op and job names of one migration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import dagster as dg
+
+T = TypeVar("T")
+
+
+STEPS = ("constraints", "swap", "report")
+"""Assets of a target that stand for no table."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The names of one migration called ``name``."""
+
+    name: str
+
+    def extract(self, slug: str) -> dg.AssetKey:
+        """One table's Parquet file."""
+        return dg.AssetKey([self.name, "extract", slug])
+
+    def table(self, target: str, slug: str) -> dg.AssetKey:
+        """One table in a target environment."""
+        # A table may well be called "report"; its steps are the target's own.
+        part = f"{slug}_" if slug.rstrip("_") in STEPS else slug
+        return dg.AssetKey([self.name, target, part])
+
+    def step(self, target: str, step: str) -> dg.AssetKey:
+        """One of STEPS."""
+        return dg.AssetKey([self.name, target, step])
+
+    def group(self, stage: str) -> str:
+        """The group of a stage (``extract`` or a target environment)."""
+        return f"{self.name}_{stage}"
+
+    @property
+    def run_resource(self) -> str:
+        """The resource that holds the run."""
+        return f"{self.name}_run"
+
+    @property
+    def expectations_resource(self) -> str:
+        """The resource that holds the child process of Great Expectations."""
+        return f"{self.name}_expectations"
+
+    @property
+    def rehearsal(self) -> str:
+        """The job that moves and proves everything."""
+        return f"{self.name}_rehearsal"
+
+    @property
+    def refresh(self) -> str:
+        """The job that reads the catalog and the profile again."""
+        return f"{self.name}_refresh_catalog"
+
+
+def batches(items: Sequence[tuple[T, int]], size: int, least: int = 1) -> list[list[T]]:
+    """Spread weighted items over batches of at most ``size``, balanced by weight.
+
+    Args:
+        items: items with their weight, such as tables with their bytes.
+        size: most items in a batch.
+        least: fewest batches, as long as there are items for them.
+
+    The items of a batch stand in their original order.
+
+    >>> batches([("a", 9), ("b", 1), ("c", 1), ("d", 8)], size=2)
+    [['a', 'b'], ['c', 'd']]
+    """
+    count = max(-(-len(items) // size), min(least, len(items)))
+    bins: list[list[int]] = [[] for _ in range(count)]
+    weights = [0] * count
+    for position in sorted(range(len(items)), key=lambda p: -items[p][1]):
+        lightest = min(
+            (b for b in range(count) if len(bins[b]) < size), key=lambda b: (weights[b], len(bins[b]))
+        )
+        bins[lightest].append(position)
+        weights[lightest] += items[position][1]
+    return [[items[p][0] for p in sorted(b)] for b in sorted(bins) if b]
+
+
+def op_names(stem: str, count: int) -> Iterable[str]:
+    """Op names of ``count`` batches: the stem alone for one, numbered for more."""
+    return [stem] if count == 1 else [f"{stem}_{n}" for n in range(1, count + 1)]

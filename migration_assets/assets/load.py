@@ -1,0 +1,139 @@
+"""Load: Parquet into the incoming schema of a target, table by table."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from migration_assets import load
+from migration_assets.assets.keys import Keys, batches, op_names
+from migration_assets.assets.metadata import column_schema, rate
+from migration_assets.assets.run import RUN_FOLDER, Run, step
+from migration_assets.assets.upstream import extract_folder
+from migration_assets.core.plan import Plan, TablePlan
+from migration_assets.core.results import LoadResult, Manifest, SourceResult
+from migration_assets.extract import open_parquet
+from migration_assets.home import Migration
+from migration_assets.postgres import marker
+from migration_assets.state import State
+
+BATCH = 50
+"""Tables of one op: what Dagster handles quickly, and what one process works through."""
+PARALLEL = 4
+"""Ops that share the tables where each step has a process of its own."""
+
+
+def table_batches(migration: Migration, state: State, plan: Plan) -> list[list[TablePlan]]:
+    """The planned tables in batches balanced by bytes; loads and their checks share them."""
+    weighted = [(table, state.catalog.table(table.source).bytes or 1) for table in plan.tables]
+    least = PARALLEL if migration.config.executor == "multiprocess" else 1
+    return batches(weighted, BATCH, least)
+
+
+def load_assets(
+    migration: Migration, state: State, plan: Plan, target: str
+) -> list[dg.AssetsDefinition]:
+    """Every planned table in the target environment."""
+    keys = Keys(migration.name)
+    groups = table_batches(migration, state, plan)
+    names = op_names(f"{migration.name}_{target}_load", len(groups))
+    version = plan.digest if state.profile else None
+    made = []
+    for name, tables in zip(names, groups, strict=True):
+        specs = [
+            dg.AssetSpec(
+                keys.table(target, table.slug),
+                deps=[keys.extract(table.slug)],
+                description=f'Table "{table.name}" in {target}, loaded from Parquet.',
+                group_name=keys.group(target),
+                code_version=version,
+                skippable=True,
+                kinds={"postgres", "table"},
+                metadata={
+                    "table": table.source,
+                    "dagster/table_name": f"{migration.config.schema_of(target)}.{table.name}",
+                },
+            )
+            for table in tables
+        ]
+        wanted = {spec.key: table.slug for spec, table in zip(specs, tables, strict=True)}
+        made.append(_assets(migration, target, name, specs, wanted))
+    return made
+
+
+def _assets(
+    migration: Migration,
+    target: str,
+    name: str,
+    specs: list[dg.AssetSpec],
+    wanted: Mapping[dg.AssetKey, str],
+) -> dg.AssetsDefinition:
+    keys = Keys(migration.name)
+
+    @dg.multi_asset(
+        name=name,
+        specs=specs,
+        can_subset=True,
+        required_resource_keys={keys.run_resource},
+        pool=migration.name,
+    )
+    def load_op(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        run: Run = getattr(context.resources, keys.run_resource)
+        chosen = {slug: key for key, slug in wanted.items() if key in context.selected_asset_keys}
+        with step(run, context, "load") as current:
+            folders = {
+                slug: extract_folder(run, context.instance, keys.extract(slug), slug)
+                for slug in chosen
+            }
+            plan = run.folder.plan()
+            tables = [plan.by_slug(slug) for slug in chosen]
+            prepare(run, target, plan)
+            destination, incoming = run.target(target), run.incoming(target)
+
+            def work(table: TablePlan) -> LoadResult:
+                folder = folders[table.slug]
+                manifest = folder.read_result("extract", table.slug, Manifest)
+                assert manifest is not None, "extract_folder looked"
+                with open_parquet(folder, manifest.path) as parquet:
+                    result = load.load_table(destination, incoming, table, parquet, run.progress)
+                run.folder.write_result("load", table.slug, result)
+                return result
+
+            for table, result in current.each(tables, work):
+                yield _result(chosen[table.slug], run, target, table, result)
+
+    return load_op
+
+
+def prepare(run: Run, target: str, plan: Plan) -> None:
+    """Look whether the run may write there, and make its incoming schema."""
+    destination = run.target(target)
+    source = run.folder.read_result("source", "all", SourceResult)
+    with run.lock():
+        marker.preflight(destination, run.migration.name)
+        load.prepare(
+            destination,
+            run.incoming(target),
+            run.id,
+            run.migration.name,
+            plan_digest=plan.digest,
+            snapshot_id=source.snapshot_id if source else None,
+        )
+
+
+def _result(
+    key: dg.AssetKey, run: Run, target: str, table: TablePlan, result: LoadResult
+) -> dg.MaterializeResult[Any]:
+    return dg.MaterializeResult(
+        asset_key=key,
+        metadata={
+            "dagster/row_count": result.rows,
+            "dagster/column_schema": column_schema(table),
+            "table": table.source,
+            "loaded_into": run.incoming(target),
+            "seconds": result.seconds,
+            "rows_per_second": rate(result.rows, result.seconds),
+            "bytes": result.bytes,
+            RUN_FOLDER: dg.MetadataValue.path(str(run.folder.path)),
+        },
+    )

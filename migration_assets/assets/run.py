@@ -1,0 +1,250 @@
+"""One run, as its ops see it: folder, target, progress, and what becomes of failures."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import dagster as dg
+
+from migration_assets.assets.report import write_evidence
+from migration_assets.core import naming
+from migration_assets.core.evidence import Evidence
+from migration_assets.core.plan import TablePlan
+from migration_assets.core.results import StageResult, StepFailure, TargetResult
+from migration_assets.errors import BrokenOffError, InputError, MigrationError, NotProvenError
+from migration_assets.home import Migration
+from migration_assets.postgres.connect import Target, resolve_target
+from migration_assets.progress import Progress
+from migration_assets.run_folder import RunFolder
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+RUN_FOLDER = "run_folder"
+"""Metadata of every materialization: the run folder that holds what it stands for."""
+
+_CONTINUES = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry", "dagster/step_selection")
+"""Tags of a re-execution that does the rest of its parent's work, not all of it again."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a migration.
+
+    Attributes:
+        migration: whose run it is.
+        id: names the run folder and the incoming schema: the id of the run, or of the run whose
+            rest is being done.
+        job: the name of the job.
+        folder: the run's folder.
+        started: when Dagster's run started.
+        progress: the process's tasks.
+    """
+
+    migration: Migration
+    id: str
+    job: str
+    folder: RunFolder
+    started: datetime
+    progress: Progress
+    _targets: dict[str, Target] = field(default_factory=dict, repr=False)
+
+    def incoming(self, target: str) -> str:
+        """The schema that this run loads into before the swap."""
+        schema = self.migration.config.schema_of(target)
+        return naming.shorten(f"{schema}__in_{self.id[:8]}")
+
+    def target(self, name: str) -> Target:
+        """The target environment ``name``, the embedded server started if it is that one."""
+        if name not in self._targets:
+            config = self.migration.config
+            schema = config.schema_of(name)
+            target = resolve_target(
+                config.targets[name], schema, self.migration.folder, self.migration.home
+            )
+            record = TargetResult(target.location, schema, self.incoming(name))
+            self.folder.write_result("target", "all", record)
+            self._targets[name] = target
+        return self._targets[name]
+
+    def note_seconds(self, stage: str, started: float) -> None:
+        """Add the seconds since ``started`` (``time.monotonic``) to those of a stage."""
+        before = self.folder.read_result("stages", stage, StageResult)
+        seconds = time.monotonic() - started + (before.seconds if before else 0.0)
+        self.folder.write_result("stages", stage, StageResult(stage, seconds))
+
+    def write_evidence(self) -> Evidence:
+        """Write evidence and report as things stand."""
+        return write_evidence(self.migration, self.folder, self.job, self.started)
+
+    def close(self) -> None:
+        """Let tasks that still run end soon, and show the last state."""
+        self.progress.stop()
+        self.progress.flush()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Let one step process at a time do what all of them need once."""
+        descriptor = os.open(self.folder.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def continued_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """The id of the run whose folder ``run`` works in.
+
+    A re-execution *from failure* goes on where its parent ended; a re-execution of everything is
+    a new run with a snapshot of its own.
+    """
+    while run.parent_run_id and any(tag in run.tags for tag in _CONTINUES):
+        parent = instance.get_run_by_id(run.parent_run_id)
+        if parent is None:
+            return run.parent_run_id
+        run = parent
+    return run.run_id
+
+
+def run_resource(migration: Migration) -> dg.ResourceDefinition:
+    """The resource through which the ops of ``migration`` share one run."""
+
+    @dg.resource(description=f"The run of migration {migration.name}: folder, targets, progress.")
+    def run(context: Any) -> Iterator[Run]:
+        run_id = continued_run(context.instance, context.dagster_run)
+        folder = migration.run_folder(run_id).create()
+        progress = Progress(folder.path / "progress", context.log.info)
+        record = context.instance.get_run_record_by_id(context.run_id)
+        began = record.start_time if record and record.start_time else time.time()
+        job = context.dagster_run.job_name
+        started = datetime.fromtimestamp(began, UTC)
+        current = Run(migration, run_id, job, folder, started, progress)
+        try:
+            yield current
+        finally:
+            current.close()
+
+    return run
+
+
+@dataclass
+class Step:
+    """One op at work: collects what failed, so that the rest is still done.
+
+    ``blocked`` is set by checks that found something: what comes after them will not run.
+    """
+
+    run: Run
+    name: str
+    failures: dict[str, Exception] = field(default_factory=dict)
+    blocked: bool = False
+
+    def each(
+        self,
+        items: Iterable[TablePlan],
+        work: Callable[[TablePlan], R],
+    ) -> Iterator[tuple[TablePlan, R]]:
+        """Do ``work`` for each table in a thread beside; yields each table when it is done.
+
+        A table's failure is kept for the end. A lost source or target ends the loop.
+        """
+        pool = ThreadPoolExecutor(1, thread_name_prefix=self.name)
+        try:
+            futures = {pool.submit(work, item): item for item in items}
+            for future in as_completed(futures):
+                table = futures[future]
+                error = future.exception()
+                if error is None:
+                    yield table, future.result()
+                elif isinstance(error, Exception):
+                    self.failures[table.source] = error
+                    if isinstance(error, BrokenOffError):
+                        break
+                else:
+                    raise error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def fail(self, table: str, error: Exception) -> None:
+        """Keep the failure of one table (source name)."""
+        self.failures[table] = error
+
+
+@contextmanager
+def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
+    """Frame one op: its seconds, its failures as one line each, and the evidence of a failed run.
+
+    Args:
+        run: the run.
+        context: the op's context.
+        stage: name of the stage for the evidence.
+
+    Raises:
+        dagster.Failure: for every failure; its description names the tables, so that a
+            re-execution from failure can do these alone.
+    """
+    started = time.monotonic()
+    current = Step(run, context.op_def.name)
+    record = run.folder.path / "results" / "failures" / f"{current.name}.json"
+    record.unlink(missing_ok=True)
+    try:
+        yield current
+        if current.failures:
+            raise together(current.failures)
+    except GeneratorExit:
+        raise
+    except BaseException as error:
+        run.progress.stop()
+        failure = StepFailure(
+            current.name, _line(error), _exit_code(error), tuple(current.failures)
+        )
+        run.folder.write_result("failures", current.name, failure)
+        run.note_seconds(stage, started)
+        run.write_evidence()
+        if isinstance(error, MigrationError):
+            raise dg.Failure(
+                description=str(error),
+                metadata={"exit_code": error.exit_code, "tables": list(current.failures)},
+                allow_retries=False,
+            ) from error
+        raise
+    run.note_seconds(stage, started)
+    if current.blocked:
+        run.write_evidence()
+
+
+def together(failures: dict[str, Exception]) -> Exception:
+    """One error for the failures of several tables, the worst kind of them."""
+    if len(failures) == 1:
+        return next(iter(failures.values()))
+    lines = "; ".join(f'"{table}": {_line(error)}' for table, error in failures.items())
+    message = f"{len(failures)} tables failed: {lines}"
+    for kind in (BrokenOffError, NotProvenError, InputError):
+        if any(isinstance(error, kind) for error in failures.values()):
+            return kind(message)
+    return ExceptionGroup(message, list(failures.values()))
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, MigrationError):
+        return text
+    if type(error).__name__ in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}:
+        return "interrupted"
+    return f"{type(error).__name__}: {text}"
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, MigrationError):
+        return error.exit_code
+    return NotProvenError.exit_code if isinstance(error, Exception) else BrokenOffError.exit_code

@@ -1,0 +1,124 @@
+"""Run a job from the command line so that the UI lists it and can re-execute it.
+
+``execute_in_process`` leaves no trace of where the job's code is, and such a run can not be
+re-executed. A run that is made with the origin of the code location can. There is no public way
+to do that in one process, so what is private in Dagster stays in this module.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.reconstruct import reconstructable
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+from migration_assets import home as homes
+from migration_assets.core.results import StepFailure
+from migration_assets.definitions import assemble
+from migration_assets.run_folder import RunFolder
+
+MODULE = "migration_assets.definitions"
+LOCATION = "migration_assets"
+"""Both as in ``workspace.yaml``: by them the UI finds the job of a run again."""
+
+_REPOSITORY = "__repository__"
+"""The name Dagster gives to the one repository of a module with ``Definitions``."""
+
+_OWN_TERMINAL = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
+"""Capturing output would redirect this process's terminal, on which the progress is shown."""
+
+_QUIET = {"loggers": {"console": {}}}
+"""Names the logger of ``definitions``, which is silent; Dagster's own prints every event."""
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What became of a run.
+
+    Attributes:
+        run_id: Dagster's id of the run.
+        status: Dagster's word for it, such as ``SUCCESS``, ``FAILURE`` or ``CANCELED``.
+        folder: the run's folder.
+        failures: why it failed, one line a step.
+    """
+
+    run_id: str
+    status: str
+    folder: RunFolder
+    failures: tuple[StepFailure, ...] = ()
+
+    @property
+    def success(self) -> bool:
+        """True if every step and every check passed."""
+        return self.status == dg.DagsterRunStatus.SUCCESS.value
+
+
+@contextmanager
+def instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of a migration home, without the capture of this process's output."""
+    folder = str(homes.dagster_home(home))
+    os.environ["DAGSTER_HOME"] = folder  # dagster.yaml names it, for step processes as well
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(folder, overrides=_OWN_TERMINAL)) as made:
+        yield made
+
+
+def launch(
+    migration: homes.Migration,
+    job_name: str,
+    started: Callable[[str, RunFolder], None] | None = None,
+) -> RunOutcome:
+    """Run a job of ``migration`` in this process, to its end.
+
+    Needs no daemon. Ctrl-C ends the run as canceled, with its evidence written, and is raised
+    again.
+
+    Args:
+        migration: the migration; its cached state must be there for the rehearsal.
+        job_name: ``<name>_rehearsal`` or ``<name>_refresh_catalog``.
+        started: called with the run's id and folder before the first step.
+    """
+    # Step processes of the multiprocess executor find the migrations by it.
+    os.environ[homes.VARIABLE] = str(migration.home)
+    with instance(migration.home) as dagster:
+        definitions = assemble([migration])
+        job = definitions.resolve_job_def(job_name)
+        run = dagster.create_run_for_job(
+            job,
+            run_config=_QUIET,
+            remote_job_origin=_repository_origin().get_job_origin(job_name),
+        )
+        folder = migration.run_folder(run.run_id)
+        if started:
+            started(run.run_id, folder)
+        pipeline = InMemoryJob(job)
+        with closing(execute_run_iterator(pipeline, run, dagster)) as events:
+            for _event in events:
+                pass
+        final = dagster.get_run_by_id(run.run_id)
+        status = final.status.value if final else "UNKNOWN"
+    failures = folder.read_results("failures", StepFailure)
+    return RunOutcome(run.run_id, status, folder, tuple(failures.values()))
+
+
+def _repository_origin() -> RemoteRepositoryOrigin:
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=MODULE)
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=LOCATION)
+    return RemoteRepositoryOrigin(location, _REPOSITORY)
