@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from migration_assets.cli import run
@@ -13,6 +15,9 @@ from migration_assets_tests.comparator_objects import missing_objects
 from migration_assets_tests.fixture_databases import FOLDER, SQLiteFixture, sqlite_fixtures
 
 FIXTURES = sqlite_fixtures()
+
+REFUSED = {"pgloader_set/collision.db": "are the same name in PostgreSQL"}
+"""Files that stop before anything is written, and what the one-line error says."""
 
 needs_fixtures = pytest.mark.skipif(
     not FIXTURES, reason=f"the public databases are not in {FOLDER} (set MIGRATION_FIXTURES)"
@@ -33,7 +38,9 @@ def test_all_fixture_files_are_found() -> None:
 
 
 @needs_fixtures
-@pytest.mark.parametrize("fixture", FIXTURES, ids=lambda fixture: fixture.name)
+@pytest.mark.parametrize(
+    "fixture", [f for f in FIXTURES if f.name not in REFUSED], ids=lambda fixture: fixture.name
+)
 def test_public_database_arrives_whole(
     fixture: SQLiteFixture,
     pg_url: str,
@@ -60,3 +67,23 @@ def test_public_database_arrives_whole(
     assert sum(item["kind"] == "trigger" for item in evidence["skipped"]) == fixture.triggers
     assert evidence["ledger"]["entries"] == verdict.ledger
     assert fixture.path.read_bytes() == before
+
+
+@needs_fixtures
+@pytest.mark.parametrize(
+    "fixture", [f for f in FIXTURES if f.name in REFUSED], ids=lambda fixture: fixture.name
+)
+def test_public_database_with_colliding_names_stops_before_anything_is_written(
+    fixture: SQLiteFixture,
+    pg_url: str,
+    schema: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MIGRATION_HOME", str(tmp_path / "home"))
+    assert migrate(fixture.path, pg_url, schema, tmp_path / "out") == 2
+    assert REFUSED[fixture.name] in capsys.readouterr().err
+    with closing(psycopg2.connect(pg_url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_namespace WHERE starts_with(nspname, %s)", (schema,))
+        assert cursor.fetchone() is None
