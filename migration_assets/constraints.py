@@ -104,7 +104,8 @@ def read_results(folder: RunFolder) -> list[StatementResult]:
 def _set_up(cursor: Cursor, incoming: str) -> None:
     cursor.execute(
         "SELECT set_config('maintenance_work_mem',"
-        " greatest(pg_size_bytes(current_setting('maintenance_work_mem')), %s) / 1024 || 'kB', false)",
+        " greatest(pg_size_bytes(current_setting('maintenance_work_mem')), %s) / 1024 || 'kB', "
+        "false)",
         (MAINTENANCE_MEMORY,),
     )
     # Views and checks name tables and columns without a schema. Nothing else is looked through:
@@ -121,7 +122,9 @@ def _existing(cursor: Cursor, incoming: str) -> set[tuple[str | None, str]]:
         WHERE k.connamespace = %(schema)s::regnamespace
         UNION ALL
         SELECT t.relname, i.relname
-        FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
+        FROM pg_index x
+        JOIN pg_class i ON i.oid = x.indexrelid
+        JOIN pg_class t ON t.oid = x.indrelid
         WHERE i.relnamespace = %(schema)s::regnamespace AND x.indisvalid
         UNION ALL
         SELECT NULL, relname FROM pg_class

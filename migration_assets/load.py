@@ -116,7 +116,8 @@ def load_table(
                     cursor.copy_expert(ddl.copy_statement(incoming, plan), stream, CHUNK_BYTES)
                 if cursor.rowcount != rows:
                     raise NotProvenError(
-                        f'table "{plan.name}": PostgreSQL took {cursor.rowcount} rows, Parquet holds {rows}'
+                        f'table "{plan.name}": PostgreSQL took {cursor.rowcount} rows, Parquet '
+                        f"holds {rows}"
                     )
         except psycopg2.Error as error:
             if stream.error is not None:
@@ -161,7 +162,8 @@ class _CopyStream:
             if not with_room:
                 self._thread.join(0.05)
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int = CHUNK_BYTES, /) -> bytes:
+        """At most ``size`` bytes; none only at the end."""
         while self._at >= len(self._chunk):
             if self._ended:
                 return b""
@@ -179,6 +181,10 @@ class _CopyStream:
         self._at += len(part)
         self.sent += len(part)
         return part
+
+    def readline(self, size: int = CHUNK_BYTES, /) -> bytes:
+        """Binary COPY has no lines; psycopg2 asks for this name only."""
+        return self.read(size)
 
     def _fill(self) -> None:
         try:
@@ -206,7 +212,7 @@ def _encoded(plan: TablePlan, parquet: pq.ParquetFile) -> Iterator[tuple[bytes, 
 def _batch_rows(parquet: pq.ParquetFile) -> int:
     metadata = parquet.metadata
     size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    row_bytes = max(size // max(metadata.num_rows, 1), 1)
+    row_bytes = max(int(size) // max(int(metadata.num_rows), 1), 1)
     return max(1, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
 
 

@@ -64,7 +64,7 @@ def pg_url(pg_home: Path) -> str:
 
 @pytest.fixture
 def schema(pg_url: str) -> Iterator[str]:
-    """A fresh schema name; the schema, its incoming and its previous ones are dropped afterwards."""
+    """A fresh schema name; all schemas whose names begin with it are dropped afterwards."""
     name = f"t_{uuid.uuid4().hex[:12]}"
     yield name
     connection = psycopg2.connect(pg_url)

@@ -28,7 +28,9 @@ def table(name: str, *columns: ColumnPlan, **facts: Any) -> TablePlan:
     return TablePlan(name, name, name, columns, **facts)
 
 
-def parquet(folder: Path, plan: TablePlan, *lanes: Sequence[Any], group: int = 100_000) -> pq.ParquetFile:
+def parquet(
+    folder: Path, plan: TablePlan, *lanes: Sequence[Any], group: int = 100_000
+) -> pq.ParquetFile:
     """A Parquet file of the plan's stored columns."""
     columns = plan.stored_columns
     arrays = [pa.array(values, c.type.arrow) for c, values in zip(columns, lanes, strict=True)]
@@ -39,7 +41,11 @@ def parquet(folder: Path, plan: TablePlan, *lanes: Sequence[Any], group: int = 1
 
 
 def load_all(
-    url: str, schema: str, folder: Path, rows: dict[TablePlan, list[Sequence[Any]]], run: str = "run00001"
+    url: str,
+    schema: str,
+    folder: Path,
+    rows: dict[TablePlan, list[Sequence[Any]]],
+    run: str = "run00001",
 ) -> tuple[Target, str]:
     """Load tables into the incoming schema of ``run``; returns target and incoming schema."""
     target = Target(url, schema)
@@ -57,7 +63,9 @@ def plan_of(*tables: TablePlan, **facts: Any) -> Plan:
 
 def profile_of(next_values: dict[str, int | None], rows: int = 1) -> Profile:
     """A profile that knows rows and next values."""
-    return Profile({name: TableProfile(rows, {}, next_value) for name, next_value in next_values.items()})
+    return Profile(
+        {name: TableProfile(rows, {}, next_value) for name, next_value in next_values.items()}
+    )
 
 
 def ask(url: str, question: str | sql.Composable, *values: Any) -> list[Any]:

@@ -78,9 +78,7 @@ def applied(
     )
 
 
-def load(
-    url: str, schema: str, folder: Path, mails: list[str], users: list[int | None]
-) -> None:
+def load(url: str, schema: str, folder: Path, mails: list[str], users: list[int | None]) -> None:
     ids = list(range(1, len(mails) + 1))
     load_all(
         url,
@@ -109,14 +107,25 @@ def test_all_of_the_plan_is_made(pg_url: str, schema: str, tmp_path: Path) -> No
         "PRIMARY KEY (id)",
         'UNIQUE ("Mail")',
     ]
-    assert [d.split("USING ")[1] for d in ask(
-        pg_url, "SELECT indexdef FROM pg_indexes WHERE schemaname = %s AND indexname LIKE 'users_a%%'", name
-    )] == ['btree (age DESC, lower("Mail"))', "btree (age) WHERE (age >= 18)"]  # fmt: skip
+    question = (
+        "SELECT split_part(indexdef, 'USING ', 2) FROM pg_indexes"
+        " WHERE schemaname = %s AND indexname LIKE 'users_a%%' ORDER BY indexname DESC"
+    )
+    assert ask(pg_url, question, name) == [
+        'btree (age DESC, lower("Mail"))',
+        "btree (age) WHERE (age >= 18)",
+    ]
     assert ask(pg_url, f'SELECT n FROM "{name}".adult_count') == [2]
     assert ask(pg_url, f'INSERT INTO "{name}".users ("Mail") VALUES (\'c\') RETURNING id') == [43]
-    assert ask(pg_url, f"SELECT obj_description('\"{name}\".users'::regclass)") == ["who % they are"]
-    assert ask(pg_url, f"SELECT col_description('\"{name}\".users'::regclass, 1)") == ["it's the key"]
-    assert ask(pg_url, f"SELECT reltuples FROM pg_class WHERE oid = '\"{name}\".users'::regclass") == [2]
+    assert ask(pg_url, f"SELECT obj_description('\"{name}\".users'::regclass)") == [
+        "who % they are"
+    ]
+    assert ask(pg_url, f"SELECT col_description('\"{name}\".users'::regclass, 1)") == [
+        "it's the key"
+    ]
+    assert ask(
+        pg_url, f"SELECT reltuples FROM pg_class WHERE oid = '\"{name}\".users'::regclass"
+    ) == [2]
 
 
 def test_applied_twice_gives_the_same(pg_url: str, schema: str, tmp_path: Path) -> None:
@@ -137,9 +146,10 @@ def test_what_can_not_be_made_names_its_key_and_stops_nothing_else(
     views = (*VIEWS, ViewPlan("broken", 'SELECT * FROM "nowhere"', ""))
     results = applied(pg_url, schema, tmp_path, Plan(PLAN.tables, views), {"users": 3, "orders": 2})
     assert {r.name: r.error for r in results if r.error} == {
-        "users_mail_key": 'could not create unique index "users_mail_key": Key ("Mail")=(same) is duplicated',
-        "orders_user": 'insert or update on table "orders" violates foreign key constraint "orders_user": '
-        'Key (user_id)=(77) is not present in table "users"',
+        "users_mail_key": 'could not create unique index "users_mail_key": '
+        'Key ("Mail")=(same) is duplicated',
+        "orders_user": 'insert or update on table "orders" violates foreign key constraint '
+        '"orders_user": Key (user_id)=(77) is not present in table "users"',
         "broken": 'relation "nowhere" does not exist',
     }
     assert ask(pg_url, f'SELECT n FROM "{schema}__in_run00001".adult_count') == [2]
@@ -153,11 +163,16 @@ def test_a_reference_with_orphans_is_made_not_valid(
     orders = TablePlan("orders", "orders", "orders", ORDERS.columns, foreign_keys=(key,))
     results = applied(pg_url, schema, tmp_path, plan_of(orders, USERS), {})
     assert [r for r in results if r.error] == []
-    assert ask(pg_url, "SELECT convalidated FROM pg_constraint WHERE conname = 'orders_user'"
-               " AND connamespace = %s::regnamespace", f"{schema}__in_run00001") == [False]  # fmt: skip
+    question = (
+        "SELECT convalidated FROM pg_constraint WHERE conname = 'orders_user'"
+        " AND connamespace = %s::regnamespace"
+    )
+    assert ask(pg_url, question, f"{schema}__in_run00001") == [False]
 
 
-@pytest.mark.parametrize(("type_", "next_value"), [("bigint", -4), ("smallint", 0), ("bigint", 2**63 - 1)])
+@pytest.mark.parametrize(
+    ("type_", "next_value"), [("bigint", -4), ("smallint", 0), ("bigint", 2**63 - 1)]
+)
 def test_identity_goes_on_where_the_source_would(
     pg_url: str, schema: str, tmp_path: Path, type_: str, next_value: int
 ) -> None:

@@ -20,7 +20,9 @@ from migration_assets.progress import Progress
 from migration_assets_tests.conftest import Server
 from migration_assets_tests.postgres_tables import ask, column, load_all, parquet, table
 
-SMALL = table("t", column("id", "bigint"), column("v", "varchar", 5), primary_key=("id",), key=("id",))
+SMALL = table(
+    "t", column("id", "bigint"), column("v", "varchar", 5), primary_key=("id",), key=("id",)
+)
 
 
 EVERY_TYPE = {
@@ -46,7 +48,10 @@ EVERY_TYPE = {
         (dt.datetime(1969, 12, 31, 23, tzinfo=dt.UTC), "1969-12-31 23:00:00+00"),
         (dt.datetime(2020, 1, 1, tzinfo=dt.UTC), "2020-01-01 00:00:00+00"),
     ],
-    ("numeric", 38, 2): [(Decimal("-0.01"), "-0.01"), (Decimal("9" * 36 + ".99"), "9" * 36 + ".99")],
+    ("numeric", 38, 2): [
+        (Decimal("-0.01"), "-0.01"),
+        (Decimal("9" * 36 + ".99"), "9" * 36 + ".99"),
+    ],
     ("numeric",): [(n, n) for n in ("123456789012345678901234567890123456789012345.000", "NaN")],
     ("numeric", 60, 30): [
         ("1.5", "1.5" + "0" * 29),
@@ -104,9 +109,9 @@ def test_empty_table_identity_default_and_generated_column_are_made(
     )
     _, incoming = load_all(pg_url, schema, tmp_path, {plan: [[], [], []]})
     name = f'"{incoming}"."odd ""name"""'
-    assert ask(pg_url, f"INSERT INTO {name} DEFAULT VALUES RETURNING id, price, twice, at IS NOT NULL") == [
-        (1, Decimal("0.50"), Decimal("1.00"), True)
-    ]
+    assert ask(
+        pg_url, f"INSERT INTO {name} DEFAULT VALUES RETURNING id, price, twice, at IS NOT NULL"
+    ) == [(1, Decimal("0.50"), Decimal("1.00"), True)]
 
 
 def test_a_value_postgresql_refuses_names_table_row_and_column_and_leaves_nothing(
@@ -128,12 +133,17 @@ def test_a_null_in_a_not_null_column_is_named(pg_url: str, schema: str, tmp_path
         load_all(pg_url, schema, tmp_path, {plan: [[1, None]]})
 
 
-def test_parquet_that_does_not_fit_the_plan_is_not_sent(pg_url: str, schema: str, tmp_path: Path) -> None:
+def test_parquet_that_does_not_fit_the_plan_is_not_sent(
+    pg_url: str, schema: str, tmp_path: Path
+) -> None:
     target = Target(pg_url, schema)
     prepare(target, f"{schema}__in", "r", "shop")
     path = tmp_path / "x.parquet"
     for content, said in (
-        ({"id": pa.array([1], pa.int32()), "v": ["a"]}, 'table "t": column "id": Parquet holds int32'),
+        (
+            {"id": pa.array([1], pa.int32()), "v": ["a"]},
+            'table "t": column "id": Parquet holds int32',
+        ),
         ({"v": ["a"], "id": [1]}, 'table "t": Parquet holds columns'),
     ):
         pq.write_table(pa.table(content), path)
@@ -141,7 +151,9 @@ def test_parquet_that_does_not_fit_the_plan_is_not_sent(pg_url: str, schema: str
             load_table(target, f"{schema}__in", SMALL, pq.ParquetFile(path), Progress())
 
 
-def test_a_broken_parquet_file_breaks_the_load_off(pg_url: str, schema: str, tmp_path: Path) -> None:
+def test_a_broken_parquet_file_breaks_the_load_off(
+    pg_url: str, schema: str, tmp_path: Path
+) -> None:
     target = Target(pg_url, schema)
     prepare(target, f"{schema}__in", "r", "shop")
     file = parquet(tmp_path, SMALL, range(50_000), ["abc"] * 50_000)
@@ -149,7 +161,9 @@ def test_a_broken_parquet_file_breaks_the_load_off(pg_url: str, schema: str, tmp
     data[1000:9000] = b"\x00" * 8000
     (tmp_path / "t.parquet").write_bytes(data)
     with pytest.raises(BrokenOffError, match='table "t": its Parquet file can not be read'):
-        load_table(target, f"{schema}__in", SMALL, pq.ParquetFile(tmp_path / "t.parquet"), Progress())
+        load_table(
+            target, f"{schema}__in", SMALL, pq.ParquetFile(tmp_path / "t.parquet"), Progress()
+        )
     file.close()
 
 
@@ -186,11 +200,14 @@ def test_leftovers_of_finished_runs_are_dropped_and_those_of_running_ones_stay(
     ask(database, "UPDATE migration_assets.runs SET finished_at = now() WHERE run_id = 'finished'")
     ask(
         database,
-        "UPDATE migration_assets.runs SET started_at = now() - interval '2 days' WHERE run_id = 'old_____'",
+        "UPDATE migration_assets.runs SET started_at = now() - interval '2 days' WHERE run_id = "
+        "'old_____'",
     )
     prepare(Target(database, "other"), "other__in", "another1", "another")
     prepare(Target(database, "s"), "s__in_new", "new", "shop")
-    assert ask(database, "SELECT nspname FROM pg_namespace WHERE nspname LIKE '%%\\_\\_in%%' ORDER BY 1") == [
+    assert ask(
+        database, "SELECT nspname FROM pg_namespace WHERE nspname LIKE '%%\\_\\_in%%' ORDER BY 1"
+    ) == [
         "other__in",
         "s__in_new",
         "s__in_running_",

@@ -109,7 +109,8 @@ def test_a_database_of_another_encoding_is_refused(pg_url: str) -> None:
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(
-            "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+            "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE "
+            "template0"
         )
         try:
             with pytest.raises(InputError, match="encoded in LATIN1"):
@@ -145,7 +146,8 @@ def test_roles_of_odd_settings_get_ours(pg_url: str) -> None:
     connection = connect(pg_url, options="-c statement_timeout=1ms -c TimeZone=Asia/Tokyo")
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT current_setting('TimeZone'), current_setting('statement_timeout'), pg_sleep(0.01)"
+            "SELECT current_setting('TimeZone'), current_setting('statement_timeout'), "
+            "pg_sleep(0.01)"
         )
         assert cursor.fetchone()[:2] == ("UTC", "0")
     connection.close()

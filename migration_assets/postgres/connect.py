@@ -271,7 +271,8 @@ def broken_off(what: str, target_or_url: Target | str | dict[str, str]) -> Itera
         found = target_or_url if isinstance(target_or_url, dict) else parameters(target_or_url)
         reason = _clean(_first_line(error), found) or "connection lost"
         raise BrokenOffError(
-            f"{what} broke off at {_location(found)}: {reason}; the live schema is as it was, run again"
+            f"{what} broke off at {_location(found)}: {reason}; the live schema is as it was, run "
+            "again"
         ) from error
 
 
@@ -296,7 +297,8 @@ def _connect_message(error: Exception, found: dict[str, str]) -> str:
     if state == "28P01" or "password authentication failed" in text:
         return f"wrong password for {user} at {where}"
     if "no password supplied" in text:
-        return f"{user} at {where} needs a password: put it in the URL, a password_file, PGPASSWORD or .pgpass"
+        places = "the URL, a password_file, PGPASSWORD or .pgpass"
+        return f"{user} at {where} needs a password: put it in {places}"
     if state == "3D000" or re.search(r'database ".*" does not exist', text):
         return f"no such database: {where}; create it first"
     if re.search(r'role ".*" does not exist', text):

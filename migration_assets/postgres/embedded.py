@@ -158,7 +158,8 @@ def _url(data: Path) -> str:
     port, _ = _listens(data)
     # A host in both places: ADBC and SQLAlchemy refuse an empty one, libpq takes the latter. The
     # port is given so that PGPORT in the environment does not lead elsewhere.
-    return f"postgresql://postgres@localhost:{port}/postgres?host={quote(str(_socket_folder(data)), safe='/')}"
+    folder = quote(str(_socket_folder(data)), safe="/")
+    return f"postgresql://postgres@localhost:{port}/postgres?host={folder}"
 
 
 def _socket_folder(data: Path) -> Path:
@@ -362,7 +363,8 @@ def _check_version(data: Path) -> None:
     found = (data / "PG_VERSION").read_text().strip()
     if found != MAJOR:
         raise InputError(
-            f"the embedded PostgreSQL's data folder {data} is of version {found}, the bundled server is "
+            f"the embedded PostgreSQL's data folder {data} is of version {found}, the bundled "
+            "server is "
             f"{MAJOR}: move the folder away, or upgrade it with pg_upgrade"
         )
 

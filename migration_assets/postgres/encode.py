@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pgpq
 import pgpq.encoders
@@ -69,7 +70,7 @@ def _sent_type(type_: PgType) -> pa.DataType:
     return pa.binary() if type_.encoding is Encoding.WIRE else type_.arrow
 
 
-def _builder(type_: PgType, field: pa.Field) -> object:
+def _builder(type_: PgType, field: pa.Field) -> Any:
     if type_.encoding is Encoding.JSONB:
         return pgpq.encoders.StringEncoderBuilder.new_with_output(field, pgpq.schema.Jsonb())
     return pgpq.ArrowToPostgresBinaryEncoder.infer_encoder(field)

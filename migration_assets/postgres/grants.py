@@ -63,7 +63,8 @@ def _column_grants(cursor: Cursor, live: str, incoming: str) -> list[sql.Compose
         FROM pg_class c
         JOIN pg_attribute t ON t.attrelid = c.oid AND NOT t.attisdropped
         JOIN pg_class i ON i.relname = c.relname AND i.relkind = c.relkind
-        JOIN pg_attribute it ON it.attrelid = i.oid AND it.attname = t.attname AND NOT it.attisdropped
+        JOIN pg_attribute it
+          ON it.attrelid = i.oid AND it.attname = t.attname AND NOT it.attisdropped
         CROSS JOIN LATERAL aclexplode(t.attacl) a
         WHERE c.relnamespace = %s::regnamespace AND i.relnamespace = %s::regnamespace
           AND a.grantee <> c.relowner
@@ -120,7 +121,8 @@ def _schema_grants(cursor: Cursor, live: str, incoming: str) -> list[sql.Compose
         for privilege, option, role in cursor.fetchall()
     ]
     cursor.execute(
-        "SELECT pg_get_userbyid(o.nspowner) FROM pg_namespace o JOIN pg_namespace i ON i.nspname = %s"
+        "SELECT pg_get_userbyid(o.nspowner) FROM pg_namespace o JOIN pg_namespace i ON i.nspname "
+        "= %s"
         " WHERE o.nspname = %s AND o.nspowner <> i.nspowner",
         (incoming, live),
     )

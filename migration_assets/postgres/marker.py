@@ -100,14 +100,22 @@ def lock_key(name: str) -> int:
 
 
 def hold(cursor: Cursor, schema: str) -> None:
-    """Tell others, until this connection closes, that it works in ``schema``; see :func:`is_free`."""
+    """Tell others that this connection works in ``schema`` until it closes; see :func:`is_free`."""
     cursor.execute("SELECT pg_advisory_lock_shared(%s)", (lock_key(schema),))
 
 
 def is_free(cursor: Cursor, schema: str) -> bool:
     """True if no connection holds ``schema``; keeps others off until the transaction ends."""
     cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (lock_key(schema),))
-    return bool(cursor.fetchone()[0])
+    return bool(one(cursor)[0])
+
+
+def one(cursor: Cursor) -> tuple[Any, ...]:
+    """The single row of a query that always has one."""
+    row = cursor.fetchone()
+    if row is None:
+        raise LookupError("a query that always has a row had none")
+    return row
 
 
 def drop_schema(connection: Connection, schema: str) -> None:
@@ -117,7 +125,8 @@ def drop_schema(connection: Connection, schema: str) -> None:
     """
     with connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            "SELECT c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = "
+            "c.relnamespace"
             " WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v', 'm')"
             " ORDER BY c.relkind IN ('r', 'p'), c.relname",
             (schema,),
@@ -154,7 +163,8 @@ def preflight(target: Target, migration: str) -> None:
         where = target.location
         if connection.server_version < MINIMUM_VERSION * 10000:
             raise InputError(
-                f"{where} is PostgreSQL {connection.server_version // 10000}; {MINIMUM_VERSION} or later is needed"
+                f"{where} is PostgreSQL {connection.server_version // 10000}; {MINIMUM_VERSION} "
+                "or later is needed"
             )
         with connection.cursor() as cursor:
             _check_rights(cursor, where)
@@ -163,7 +173,7 @@ def preflight(target: Target, migration: str) -> None:
 
 
 def check_schema(cursor: Cursor, schema: str, migration: str) -> None:
-    """Raise InputError unless ``schema`` is absent, empty, or holds only what ``migration`` made."""
+    """Raise InputError unless ``schema`` is absent, empty, or holds only ``migration``'s work."""
     if schema.startswith("pg_") or schema in {"information_schema", LOG_SCHEMA}:
         raise InputError(f'schema "{schema}" is reserved; choose another one with --schema NAME')
     if not schema_exists(cursor, schema):
@@ -171,18 +181,21 @@ def check_schema(cursor: Cursor, schema: str, migration: str) -> None:
     mark = read_mark(cursor, schema)
     if mark and mark.migration != migration:
         raise InputError(
-            f'schema "{schema}" belongs to migration {mark.migration}; choose another one with --schema NAME'
+            f'schema "{schema}" belongs to migration {mark.migration}; choose another one with '
+            "--schema NAME"
         )
     if mark and mark.role is not Role.LIVE:
         raise InputError(
-            f'schema "{schema}" is the {mark.role} schema of this migration; choose another one with --schema NAME'
+            f'schema "{schema}" is the {mark.role} schema of this migration; choose another one '
+            "with --schema NAME"
         )
     cursor.execute(
-        "SELECT pg_get_userbyid(nspowner), pg_has_role(nspowner, 'USAGE'), has_schema_privilege(oid, 'CREATE'),"
+        "SELECT pg_get_userbyid(nspowner), pg_has_role(nspowner, 'USAGE'), "
+        "has_schema_privilege(oid, 'CREATE'),"
         " current_user FROM pg_namespace WHERE nspname = %s",
         (schema,),
     )
-    owner, owns, may_create, user = cursor.fetchone()
+    owner, owns, may_create, user = one(cursor)
     if not (owns if mark else may_create):
         raise InputError(
             f'schema "{schema}" belongs to role "{owner}" and "{user}" may not create in it; '
@@ -198,13 +211,14 @@ def check_schema(cursor: Cursor, schema: str, migration: str) -> None:
     dependents = outside_dependents(cursor, schema)
     if dependents:
         raise InputError(
-            f'{dependents[0]} depends on tables of schema "{schema}" and would stay with the old ones; '
+            f'{dependents[0]} depends on tables of schema "{schema}" and would stay with the old '
+            "ones; "
             "drop it and make it again after the run, or choose another schema with --schema NAME"
         )
 
 
 def own_objects(cursor: Cursor, schema: str, migration: str) -> list[int]:
-    """Object ids of the tables and views that the last live run of ``migration`` left in ``schema``."""
+    """Object ids of what the last live run of ``migration`` left in ``schema``."""
     if not _has_log(cursor):
         return []
     cursor.execute(
@@ -217,7 +231,7 @@ def own_objects(cursor: Cursor, schema: str, migration: str) -> list[int]:
 
 
 def outside_dependents(cursor: Cursor, schema: str) -> list[str]:
-    """Views, foreign keys and functions of other schemas that hold on to relations of ``schema``."""
+    """Views, foreign keys and functions of other schemas that need relations of ``schema``."""
     cursor.execute(
         """
         SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0)
@@ -325,7 +339,7 @@ def _check_rights(cursor: Cursor, where: str) -> None:
         "SELECT pg_is_in_recovery(), has_database_privilege(current_database(), 'CREATE'),"
         " current_user, quote_ident(current_database()), quote_ident(current_user)"
     )
-    standby, may_create, user, database, role = cursor.fetchone()
+    standby, may_create, user, database, role = one(cursor)
     if standby:
         raise InputError(f"{where} is a standby and takes no writes; give the URL of its primary")
     if not may_create:
@@ -356,10 +370,11 @@ def _check_log(cursor: Cursor, where: str) -> None:
         " WHERE n.nspname = %s AND c.relname = 'runs'",
         (LOG_SCHEMA,),
     )
-    owner, user, role, allowed = cursor.fetchone()
+    owner, user, role, allowed = one(cursor)
     if not allowed:
         raise InputError(
-            f'role "{user}" may not write {LOG_SCHEMA}.runs at {where}; as "{owner}": GRANT USAGE ON SCHEMA '
+            f'role "{user}" may not write {LOG_SCHEMA}.runs at {where}; as "{owner}": GRANT USAGE '
+            "ON SCHEMA "
             f"{LOG_SCHEMA} TO {role}; GRANT SELECT, INSERT, UPDATE ON {LOG_SCHEMA}.runs TO {role}"
         )
 
@@ -372,7 +387,8 @@ def _foreign_relations(cursor: Cursor, schema: str, migration: str, mark: Mark |
         SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
                               WHEN 'S' THEN 'sequence' ELSE 'table' END || ' "' || c.relname || '"'
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT c.oid = ANY(%s::oid[])
+        WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+          AND NOT c.oid = ANY(%s::oid[])
           AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
                           AND d.objid = c.oid AND d.deptype IN ('e', 'i', 'a'))
         ORDER BY c.relkind = 'S', c.relname

@@ -126,8 +126,10 @@ def swap(
                     connection.rollback()
                     if time.monotonic() - started > patience:
                         raise BrokenOffError(
-                            f'the swap into schema "{target.schema}" got no locks within {patience:.0f} s: '
-                            f"{error.diag.message_primary}; the live schema is as it was; end the long "
+                            f'the swap into schema "{target.schema}" got no locks within '
+                            f"{patience:.0f} s: "
+                            f"{error.diag.message_primary}; the live schema is as it was; end the "
+                            "long "
                             "transactions that use its tables, then run again"
                         ) from error
             time.sleep(pause)
@@ -178,12 +180,14 @@ def _check_complete(
     if missing:
         named = ", ".join(f'"{name}"' for name in missing)
         raise NotProvenError(
-            f'schema "{incoming}" lacks {len(missing)} planned tables: {named}; nothing was swapped, '
+            f'schema "{incoming}" lacks {len(missing)} planned tables: {named}; nothing was '
+            "swapped, "
             "run again"
         )
     if tables is not None and len(there) != tables:
         raise NotProvenError(
-            f'schema "{incoming}" holds {len(there)} tables, the plan {tables}; nothing was swapped, run again'
+            f'schema "{incoming}" holds {len(there)} tables, the plan {tables}; nothing was '
+            "swapped, run again"
         )
 
 
@@ -196,12 +200,14 @@ def _look(cursor: Cursor, live: str, incoming: str, migration: str, run_id: str)
         kept = marker.read_mark(cursor, previous)
         if kept is None or kept.migration != migration:
             raise InputError(
-                f'schema "{previous}" is there and is not this migration\'s; rename it, then run again'
+                f'schema "{previous}" is there and is not this migration\'s; rename it, then run '
+                "again"
             )
         held = marker.outside_dependents(cursor, previous)
         if held:
             raise InputError(
-                f'{held[0]} depends on tables of schema "{previous}", which this swap replaces; drop it first'
+                f'{held[0]} depends on tables of schema "{previous}", which this swap replaces; '
+                "drop it first"
             )
     owned = marker.own_objects(cursor, live, migration) if moves else []
     return _Swap(
@@ -303,7 +309,8 @@ def _own_relations(
     """Name and kind of relations in ``schema``, in a fixed order, so that swaps do not deadlock."""
     cursor.execute(
         "SELECT c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = %s AND c.relkind = ANY(%s) AND (%s::oid[] IS NULL OR c.oid = ANY(%s::oid[]))"
+        " WHERE n.nspname = %s AND c.relkind = ANY(%s) AND (%s::oid[] IS NULL OR c.oid = "
+        "ANY(%s::oid[]))"
         " ORDER BY c.relname",
         (schema, list(kinds), oids, oids),
     )
