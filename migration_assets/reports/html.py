@@ -15,8 +15,8 @@ from migration_assets.core.evidence import Evidence, StatementEvidence, Verdict
 LEDGER_SAMPLE = 200
 """Ledger entries shown; the file has all."""
 
-SLOWEST = 25
-"""Statements after the load shown in the open; the rest is folded."""
+SHOWN = 25
+"""Ledger rules, and statements after the load, shown in the open; the rest is folded."""
 
 HEADLINES = {
     Verdict.PROVEN: "Proven",
@@ -54,6 +54,8 @@ def render_html(
         "e": evidence,
         "headline": HEADLINES[evidence.run.verdict],
         "good": evidence.run.verdict is Verdict.PROVEN,
+        "tables": sorted(tables, key=attrgetter("passed")),
+        "rules": sorted(evidence.ledger.by_rule, key=attrgetter("count"), reverse=True),
         "ledger_sample": ledger_sample,
         "rows_source": sum(table.rows_source or 0 for table in tables),
         "rows_identical": sum(table.rows_identical or 0 for table in tables),
@@ -68,7 +70,7 @@ def render_html(
             )
         ],
         "statements": sorted(evidence.constraints, key=_slowest_first),
-        "slowest": SLOWEST,
+        "shown": SHOWN,
     }
     return environment.get_template("report.html.j2").render(context)
 

@@ -167,7 +167,11 @@ def _not_run(name: str) -> ev.Check:
 
 
 def table_reasons(built: Sequence[ev.TableEvidence]) -> Iterator[str]:
-    """A line per failed check of a table, and one line per check that tables did not get."""
+    """A line per failed check of a table, then one line per check that tables did not get."""
+    for table in built:
+        for check in table.checks:
+            if check.ran and not check.passed:
+                yield f'table "{table.name}", {check.name}: {check.detail}'
     for name, words in _NOT_DONE.items():
         undone = [
             table.name
@@ -180,7 +184,3 @@ def table_reasons(built: Sequence[ev.TableEvidence]) -> Iterator[str]:
             named = ", ".join(f'"{table}"' for table in undone[:NAMED])
             noun = "table was" if len(undone) == 1 else "tables were"
             yield f"{len(undone)} {noun} {words}: {named}{more}"
-    for table in built:
-        for check in table.checks:
-            if check.ran and not check.passed:
-                yield f'table "{table.name}", {check.name}: {check.detail}'
