@@ -174,7 +174,7 @@ def test_summary_in_a_terminal_and_in_a_pipe(tmp_path: Path) -> None:
     assert lines[0] == "table users: 1,000 rows, 1,000 identical, 1 in the ledger, 4.2 s, passed"
     assert any(line.startswith("PROVEN  2,000 rows of 2 tables identical") for line in lines)
     assert f"report    {folder.report}" in lines
-    assert "1 objects do not come along (1 trigger): see the report" in lines
+    assert "1 object does not come along (1 trigger): see the report" in lines
     assert "\x1b[" not in pipe.getvalue()
 
 

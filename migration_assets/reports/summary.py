@@ -120,7 +120,8 @@ def _notes(evidence: Evidence) -> list[str]:
             kinds[skipped.kind] = kinds.get(skipped.kind, 0) + 1
         listed = ", ".join(f"{many} {kind}" for kind, many in sorted(kinds.items()))
         number = len(evidence.skipped)
-        notes.append(f"{number} objects do not come along ({listed}): see the report")
+        noun = "object does" if number == 1 else "objects do"
+        notes.append(f"{number} {noun} not come along ({listed}): see the report")
     if evidence.plan.changed:
         notes.append("the plan differs from that of the definitions: refresh them")
     return notes
