@@ -138,9 +138,17 @@ class _Objects:
                 "SELECT name FROM pragma_index_info(?) ORDER BY seqno", (name,)
             ).fetchall()
             wanted = [self._target(plan, column) for (column,) in columns]
-            if wanted not in unique:
+            folded = [None if self._ignores_case(name, i) else c for i, c in enumerate(wanted)]
+            if wanted not in unique and folded not in unique:
                 faults += self._unless_reported("unique key", "", plan["source"])
         return faults
+
+    def _ignores_case(self, index: str, place: int) -> bool:
+        """NOCASE makes the term an expression in PostgreSQL."""
+        found = self._lite.execute(
+            "SELECT coll FROM pragma_index_xinfo(?) WHERE seqno = ?", (index, place)
+        ).fetchone()
+        return bool(found[0] == "NOCASE")
 
     def _foreign_keys(self, plan: dict[str, Any]) -> list[str]:
         rows = self._lite.execute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def test_public_database_arrives_whole(
 
     assert migrate(fixture.path, pg_url, schema, out) == 0
 
+    [plan] = (tmp_path / "home").glob("*/runs/*/plan.json")
+    shutil.copy(plan, out)
     verdict = compare(fixture.path, pg_url, schema, out, mine)
     assert verdict.faults == []
     assert verdict.rows == fixture.rows
