@@ -65,7 +65,9 @@ def plain_rows(path: Path, table: Table) -> Iterator[tuple[object, ...]]:
     connection.text_factory = bytes
     connection.execute("PRAGMA writable_schema=ON")
     names = ", ".join(quote(column.name) for column in table.columns)
-    yield from connection.execute(f"SELECT {names} FROM {quote(table.name)} NOT INDEXED")
+    key = ", ".join(quote(name) for name in table.primary_key)
+    order = f" ORDER BY {key}" if "WITHOUT ROWID" in (table.sql or "").upper() else ""
+    yield from connection.execute(f"SELECT {names} FROM {quote(table.name)} NOT INDEXED{order}")
     connection.close()
 
 

@@ -24,7 +24,7 @@ LARGEST = 2**63 - 1
 _LOW = 0xFFFFFFFF
 
 
-def classes(connection: Connection, table: Table) -> dict[str, tuple[Lane, ...]]:
+def classes(connection: Connection, table: Table, scan: str) -> dict[str, tuple[Lane, ...]]:
     """The storage classes that occur in each column, by a full scan.
 
     Raises:
@@ -35,11 +35,13 @@ def classes(connection: Connection, table: Table) -> dict[str, tuple[Lane, ...]]
         for column in table.columns
         for lane in Lane
     ]
-    found = iter(_row(connection, table, terms))
+    found = iter(_row(connection, scan, terms))
     return {column.name: tuple([lane for lane in Lane if next(found)]) for column in table.columns}
 
 
-def all_within(connection: Connection, table: Table, lanes: Mapping[str, tuple[Lane, ...]]) -> bool:
+def all_within(
+    connection: Connection, table: Table, scan: str, lanes: Mapping[str, tuple[Lane, ...]]
+) -> bool:
     """True if every value of ``table`` is of one of its column's ``lanes``, by a full scan.
 
     Raises:
@@ -50,12 +52,13 @@ def all_within(connection: Connection, table: Table, lanes: Mapping[str, tuple[L
         others = [f"'{CLASS[lane]}'" for lane in Lane if lane not in lanes[column.name]]
         if others:
             terms.append(f"max(typeof({quote(column.name)}) IN ({', '.join(others)}))")
-    return not any(_row(connection, table, terms))
+    return not any(_row(connection, scan, terms))
 
 
 def facts(
     connection: Connection,
     table: Table,
+    scan: str,
     lanes: Mapping[str, tuple[Lane, ...]],
     *,
     utf16: bool,
@@ -65,6 +68,7 @@ def facts(
     Args:
         connection: to the snapshot.
         table: whose facts are asked for.
+        scan: what stands behind FROM to read it.
         lanes: per column the classes that may occur; the caller knows that no other does.
         utf16: texts are stored as UTF-16, so SQLite cannot tell their length in UTF-8.
 
@@ -75,7 +79,7 @@ def facts(
     terms = ["count(*)", *(f"count({quote(column.name)})" for column in table.columns)]
     for name, lane in plan:
         terms += _terms(quote(name), lane, alone=len(lanes[name]) == 1)
-    values = iter(_row(connection, table, terms))
+    values = iter(_row(connection, scan, terms))
     rows = _integer(next(values))
     non_null = {column.name: _integer(next(values)) for column in table.columns}
     found: dict[str, dict[Lane, ColumnFacts]] = {column.name: {} for column in table.columns}
@@ -97,7 +101,7 @@ def facts(
                 fact = ColumnFacts(count, bytes=known)  # type: ignore[arg-type]
         if count:
             found[name][lane] = fact
-    for name, sums in _wide_sums(connection, table, wide).items():
+    for name, sums in _wide_sums(connection, scan, wide).items():
         fact = found[name][Lane.INT]
         found[name][Lane.INT] = ColumnFacts(
             fact.values, sums[0], sums[1], fact.minimum, fact.maximum
@@ -120,14 +124,21 @@ def next_value(connection: sqlite3.Connection, table: Table) -> int | None:
     return None if largest >= LARGEST else largest + 1
 
 
-def orphans(connection: sqlite3.Connection, table: Table) -> dict[int, int]:
+def orphans(
+    connection: sqlite3.Connection, table: Table, scans: Mapping[str, str]
+) -> dict[int, int]:
     """Foreign key position -> rows whose parent is missing, compared byte by byte.
 
     A key with a NULL in it has no parent to miss (MATCH SIMPLE, the only one SQLite knows).
+
+    Args:
+        connection: to the snapshot.
+        table: the children.
+        scans: name of each table in question -> what stands behind FROM to read it.
     """
     found = {}
     for position, key in enumerate(table.foreign_keys):
-        (count,) = connection.execute(_orphans(table, key)).fetchone()
+        (count,) = connection.execute(_orphans(table, key, scans)).fetchone()
         if count:
             found[position] = count
     return found
@@ -171,9 +182,7 @@ def _integers(count: int, low: object, high: object, total: object) -> ColumnFac
     )
 
 
-def _wide_sums(
-    connection: Connection, table: Table, columns: list[str]
-) -> dict[str, tuple[int, int]]:
+def _wide_sums(connection: Connection, scan: str, columns: list[str]) -> dict[str, tuple[int, int]]:
     """sum_low and sum_high by their definition, for columns with large or negative integers."""
     if not columns:
         return {}
@@ -182,17 +191,17 @@ def _wide_sums(
         column = quote(name)
         only = f" FILTER (WHERE typeof({column}) = 'integer')"
         terms += [f"sum({column} & {_LOW}){only}", f"sum({column} >> 32){only}"]
-    values = iter(_row(connection, table, terms))
+    values = iter(_row(connection, scan, terms))
     return {name: (_integer(next(values)), _integer(next(values))) for name in columns}
 
 
-def _row(connection: Connection, table: Table, terms: list[str]) -> list[object]:
+def _row(connection: Connection, scan: str, terms: list[str]) -> list[object]:
     """The one row of aggregates over the whole table, in as many scans as its width needs."""
     found: list[object] = []
     with connection.cursor() as cursor:
         for start in range(0, len(terms), MAX_RESULT_COLUMNS):
             part = ", ".join(terms[start : start + MAX_RESULT_COLUMNS])
-            cursor.execute(f"SELECT {part} FROM {quote(table.name)} NOT INDEXED")
+            cursor.execute(f"SELECT {part} FROM {scan}")
             found += cursor.fetchone() or ()
     return found
 
@@ -209,18 +218,17 @@ def _sequence(connection: sqlite3.Connection, table: str) -> int:
     return max((seq for (seq,) in rows), default=0)
 
 
-def _orphans(table: Table, key: ForeignKey) -> str:
-    # BINARY, because PostgreSQL compares so, and because a collation may be missing. NOT IN over
-    # an uncorrelated SELECT is one lookup structure for all rows, an index where there is one.
+def _orphans(table: Table, key: ForeignKey, scans: Mapping[str, str]) -> str:
+    # BINARY, because PostgreSQL compares so, and because a collation may be missing. IN over an
+    # uncorrelated SELECT builds one lookup structure for all rows; it is unknown, not false, for
+    # a value that is not found if a parent is NULL.
     columns = [quote(column) for column in key.columns]
     refs = [quote(column) for column in key.ref_columns]
     present = " AND ".join(f"{column} IS NOT NULL" for column in columns)
-    known = " AND ".join(f"{ref} IS NOT NULL" for ref in refs)
     child = ", ".join(f"{column} COLLATE BINARY" for column in columns)
     return (
-        f"SELECT count(*) FROM {quote(table.name)} NOT INDEXED WHERE {present}"
-        f" AND ({child}) NOT IN"
-        f" (SELECT {', '.join(refs)} FROM {quote(key.ref_table)} WHERE {known})"
+        f"SELECT count(*) FROM {scans[table.name]} WHERE {present} AND"
+        f" (({child}) IN (SELECT {', '.join(refs)} FROM {scans[key.ref_table]})) IS NOT TRUE"
     )
 
 

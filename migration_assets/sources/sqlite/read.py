@@ -66,12 +66,16 @@ def fields_of(table: Table, lanes: Mapping[str, tuple[Lane, ...]]) -> list[Field
 
 
 def read(
-    connection: Connection, table: Table, fields: Sequence[Field], *, utf16: bool
+    connection: Connection, table: Table, scan: str, fields: Sequence[Field], *, utf16: bool
 ) -> Iterator[pa.RecordBatch]:
     """Yield the table; at least one batch, an empty one if it has no rows.
 
-    A full scan that uses no index follows the table's own tree: the order of the rowid, or of
-    the primary key in a table without rowid.
+    Args:
+        connection: to the snapshot.
+        table: as reflected.
+        scan: what stands behind FROM; it decides the order of the rows.
+        fields: of a raw batch, from :func:`fields_of`.
+        utf16: texts are stored as UTF-16.
 
     Raises:
         adbc_driver_manager.Error, OSError: as the driver says, also when a guard fails.
@@ -86,7 +90,7 @@ def read(
             cursor = stack.enter_context(connection.cursor())
             cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(rows)})
             group = fields[start : start + MAX_RESULT_COLUMNS]
-            cursor.execute(select(table, group, fields, utf16=utf16))
+            cursor.execute(select(table, scan, group, fields, utf16=utf16))
             groups.append(cursor.fetch_record_batch())
         batches = (_join(schema, parts) for parts in zip(*groups, strict=True))
         # Without the made-up row; taken, not sliced, so that every buffer starts at a row.
@@ -111,7 +115,7 @@ def batch_rows(table: Table, fields: int) -> int:
 
 
 def select(
-    table: Table, fields: Sequence[Field], all_fields: Sequence[Field], *, utf16: bool
+    table: Table, scan: str, fields: Sequence[Field], all_fields: Sequence[Field], *, utf16: bool
 ) -> str:
     """The SELECT that reads ``fields``, a part of ``all_fields``, after the made-up row."""
     wanted: dict[int, list[Lane]] = {}
@@ -130,8 +134,7 @@ def select(
                 utf16=utf16,
             )
         )
-    rows = f"SELECT {', '.join(terms)} FROM {quote(table.name)} NOT INDEXED"
-    return f"SELECT {', '.join(made_up)} UNION ALL {rows}"
+    return f"SELECT {', '.join(made_up)} UNION ALL SELECT {', '.join(terms)} FROM {scan}"
 
 
 def lane_term(

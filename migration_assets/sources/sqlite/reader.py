@@ -26,6 +26,7 @@ from migration_assets.sources.sqlite.connect import (
 )
 from migration_assets.sources.sqlite.read import WrongTypeError, fields_of, read
 from migration_assets.sources.sqlite.reflect import reflect, with_sizes
+from migration_assets.sources.sqlite.scan import scan
 
 _HARMLESS = re.compile(
     r"never used|freelist|NULL value in|CHECK constraint failed|^\*\*\* in database", re.IGNORECASE
@@ -42,6 +43,7 @@ class SQLiteReader:
         self._connections = Connections(path)
         self._utf16 = header.read(path, snapshot.source).utf16
         self._lanes: dict[str, dict[str, tuple[Lane, ...]]] = {}
+        self._scans: dict[str, str] = {}
         self._check: threading.Thread | None = None
         self._damage: InputError | None = None
 
@@ -54,7 +56,9 @@ class SQLiteReader:
         """Reflect the snapshot, with rows and bytes of each table."""
         try:
             with self._connections.rows() as connection:
-                return with_sizes(connection, reflect(connection), self._path.stat().st_size)
+                catalog = reflect(connection)
+                self._scans = {table.name: scan(connection, table) for table in catalog.tables}
+                return with_sizes(connection, catalog, self._scans, self._path.stat().st_size)
         except sqlite3.Error as error:
             raise input_error(self.snapshot.source, error) from error
 
@@ -74,8 +78,9 @@ class SQLiteReader:
         """
         fields = fields_of(table, lanes)
         try:
+            behind_from = self._scan(table)
             with self._connections.arrow() as connection:
-                yield from read(connection, table, fields, utf16=self._utf16)
+                yield from read(connection, table, behind_from, fields, utf16=self._utf16)
         except (AdbcError, OSError, WrongTypeError) as error:
             missing = self._missing(table, lanes)
             if missing:
@@ -95,11 +100,12 @@ class SQLiteReader:
         if self._damage is not None:
             raise self._damage
         try:
+            behind_from = self._scan(table)
             with self._connections.arrow() as connection:
                 lanes = self._lanes.get(table.name)
                 if lanes is None:
-                    lanes = self._occurring(connection, table)
-                return facts.facts(connection, table, lanes, utf16=self._utf16)
+                    lanes = self._occurring(connection, table, behind_from)
+                return facts.facts(connection, table, behind_from, lanes, utf16=self._utf16)
         except (AdbcError, OSError) as error:
             raise arrow_error(f'table "{table.name}"', error) from error
 
@@ -115,9 +121,11 @@ class SQLiteReader:
         """Foreign key position -> rows whose parent is missing (only those above 0)."""
         if not table.foreign_keys:
             return {}
+        names = {table.name, *(key.ref_table for key in table.foreign_keys)}
         try:
             with self._connections.rows() as connection:
-                return facts.orphans(connection, table)
+                scans = {name: self._scan_by_name(connection, name) for name in names}
+                return facts.orphans(connection, table, scans)
         except sqlite3.Error as error:
             raise input_error(f'table "{table.name}"', error) from error
 
@@ -127,18 +135,36 @@ class SQLiteReader:
             self._check.join()
         self._connections.close()
 
-    def _occurring(self, connection: AdbcConnection, table: Table) -> dict[str, tuple[Lane, ...]]:
+    def _scan(self, table: Table) -> str:
+        """What stands behind FROM to read ``table`` in its own order."""
+        if table.name not in self._scans:
+            with self._connections.rows() as connection:
+                self._scans[table.name] = scan(connection, table)
+        return self._scans[table.name]
+
+    def _scan_by_name(self, connection: sqlite3.Connection, name: str) -> str:
+        if name not in self._scans:
+            row = connection.execute(
+                "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?", (name,)
+            ).fetchone()
+            self._scans[name] = scan(connection, Table(name, (), sql=row[0] if row else None))
+        return self._scans[name]
+
+    def _occurring(
+        self, connection: AdbcConnection, table: Table, behind_from: str
+    ) -> dict[str, tuple[Lane, ...]]:
         """Lanes that hold all values: the expected ones, unless a scan finds others too."""
         lanes = self.expected_lanes(table)
-        if facts.all_within(connection, table, lanes):
+        if facts.all_within(connection, table, behind_from, lanes):
             return lanes
-        return facts.classes(connection, table)
+        return facts.classes(connection, table, behind_from)
 
     def _missing(self, table: Table, lanes: Mapping[str, tuple[Lane, ...]]) -> list[str]:
         """The columns that hold values outside ``lanes``; raises InputError."""
         try:
+            behind_from = self._scan(table)
             with self._connections.arrow() as connection:
-                found = facts.classes(connection, table)
+                found = facts.classes(connection, table, behind_from)
         except (AdbcError, OSError) as error:
             raise arrow_error(f'table "{table.name}"', error) from error
         return [name for name, present in found.items() if set(present) - set(lanes[name])]

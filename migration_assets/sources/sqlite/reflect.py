@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from migration_assets.core.catalog import (
@@ -22,6 +22,7 @@ from migration_assets.core.catalog import (
 )
 from migration_assets.core.naming import quote
 from migration_assets.sources.sqlite.declared import declared_type
+from migration_assets.sources.sqlite.scan import scan_by_name
 from migration_assets.sources.sqlite.statement import (
     ParsedTable,
     parse_index,
@@ -95,8 +96,16 @@ def reflect(connection: sqlite3.Connection) -> Catalog:
     return Catalog("sqlite", tuple(resolved), tuple(views), tuple(skipped))
 
 
-def with_sizes(connection: sqlite3.Connection, catalog: Catalog, file_bytes: int) -> Catalog:
+def with_sizes(
+    connection: sqlite3.Connection, catalog: Catalog, scans: Mapping[str, str], file_bytes: int
+) -> Catalog:
     """Add the rows (counted) and bytes (pages, or a bound where this SQLite cannot tell).
+
+    Args:
+        connection: the one that ``catalog`` came from.
+        catalog: without sizes.
+        scans: name of a table -> what stands behind FROM to read it.
+        file_bytes: size of the whole file.
 
     Raises:
         sqlite3.Error: a table cannot be read.
@@ -110,9 +119,7 @@ def with_sizes(connection: sqlite3.Connection, catalog: Catalog, file_bytes: int
         pages = {}
     tables = []
     for table in catalog.tables:
-        (rows,) = connection.execute(
-            f"SELECT count(*) FROM {quote(table.name)} NOT INDEXED"
-        ).fetchone()
+        (rows,) = connection.execute(f"SELECT count(*) FROM {scans[table.name]}").fetchone()
         tables.append(replace(table, rows=rows, bytes=pages.get(table.name, file_bytes)))
     return replace(catalog, tables=tuple(tables))
 
@@ -147,7 +154,8 @@ def _table(
             'SELECT name, type, "notnull", dflt_value, pk, hidden FROM pragma_table_xinfo(?)',
             (item.name,),
         ).fetchall()
-        readable, problems = _readable(connection, item.name, facts)
+        source = scan_by_name(connection, item.name, without_rowid=without_rowid)
+        readable, problems = _readable(connection, source, facts)
     except sqlite3.OperationalError as error:
         reason = f"SQLite cannot read it: {error}"
         skipped.append(SkippedObject("unreadable table", item.name, reason, None, item.sql))
@@ -189,7 +197,7 @@ def _table(
 
 
 def _readable(
-    connection: sqlite3.Connection, table: str, facts: list[tuple[object, ...]]
+    connection: sqlite3.Connection, source: str, facts: list[tuple[object, ...]]
 ) -> tuple[set[str], list[tuple[str, str]]]:
     """Columns that a SELECT may name, and (column, reason) of the generated ones it may not."""
     names = [str(fact[0]) for fact in facts]
@@ -197,27 +205,27 @@ def _readable(
     if not names:
         return set(), problems
     try:
-        _prepare(connection, table, names)
+        _prepare(connection, source, names)
         return set(names), problems
     except sqlite3.OperationalError:
         # One generated column whose function is missing makes a SELECT of all fail.
         plain = [str(fact[0]) for fact in facts if not fact[5]]
-        _prepare(connection, table, plain)
+        _prepare(connection, source, plain)
     readable = set(plain)
     for name in names:
         if name in readable:
             continue
         try:
-            _prepare(connection, table, [name])
+            _prepare(connection, source, [name])
             readable.add(name)
         except sqlite3.OperationalError as error:
             problems.append((name, f"SQLite cannot compute it: {error}"))
     return readable, problems
 
 
-def _prepare(connection: sqlite3.Connection, table: str, columns: Iterable[str]) -> None:
+def _prepare(connection: sqlite3.Connection, source: str, columns: Iterable[str]) -> None:
     names = ", ".join(quote(column) for column in columns)
-    connection.execute(f"SELECT {names} FROM {quote(table)} NOT INDEXED LIMIT 0").fetchall()
+    connection.execute(f"SELECT {names} FROM {source} LIMIT 0").fetchall()
 
 
 def _column(
