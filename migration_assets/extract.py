@@ -148,9 +148,7 @@ def open_parquet(folder: RunFolder, manifest_path: str) -> pq.ParquetFile:
     """
     filesystem, root = folder.filesystem()
     # Read by chunks, not mapped: a mapped file would count as the process's memory.
-    return pq.ParquetFile(
-        filesystem.open_input_file(f"{root}/{manifest_path}"), buffer_size=1 << 20
-    )
+    return pq.ParquetFile(f"{root}/{manifest_path}", filesystem=filesystem, buffer_size=1 << 20)
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,9 @@ def test_decimal_size_counts_the_digits_that_numeric_must_hold() -> None:
 @pytest.mark.parametrize(
     ("text", "parses", "lossless"),
     [
-        ("{}", True, True), ('{"a": [1, 2.5e3, null, true, "x"]}', True, True), (" [1] ", True, True),
+        ("{}", True, True), ('{"a": [1, 2.5e3, null, true, "x"]}', True, True),
+        (" [1] ", True, True), ("-0.05e1", True, True), ('{"day":"2024-01-05"}', True, True),
+        ("[1.5,\n-0]", True, False), ("1" * 5000 + "x", False, False),
         ('"\\ud83d\\ude00"', True, True), ("1e400", True, True), ("-0.5", True, True),
         ('"-0"', True, True), ('"\\\\u0000"', True, True), ("9" * 5000, True, True),
         ('{"a":1,"a":2}', True, False), ('[{"b":{"c":1,"c":1}}]', True, False),
