@@ -8,6 +8,7 @@ of their own, so that they can be run again without loading anything.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets.expectations.suite import derive_suite
 from migration_assets.extract import open_parquet
 from migration_assets.home import Migration
+from migration_assets.postgres import connect
 from migration_assets.run_folder import RunFolder
 from migration_assets.state import State
 from migration_assets.verify import content, structure
@@ -94,8 +96,10 @@ def _table_checks(
     def check_op(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         run: Run = getattr(context.resources, keys.run_resource)
         worker: ExpectationsWorker = getattr(context.resources, keys.expectations_resource)
-        with step(run, context, "checks") as current:
-            tables_of = _Tables(run, context.instance, keys, target)
+        with (
+            step(run, context, "checks") as current,
+            closing(_Tables(run, context.instance, keys, target)) as tables_of,
+        ):
             works: dict[str, Callable[[str], ContentResult | SuiteResult]] = {
                 "content": tables_of.content,
                 "values": lambda slug: tables_of.values(slug, worker),
@@ -138,14 +142,29 @@ class _Tables:
         self._keys = keys
         self._target = target
         self._plans: dict[Path, Plan] = {}
+        self._stack = ExitStack()
+        self._reader: Any = None
+
+    def close(self) -> None:
+        """Close the connection that the comparisons share."""
+        self._stack.close()
 
     def content(self, slug: str) -> ContentResult:
-        """Compare every cell; keeps and returns the result."""
+        """Compare every cell; keeps and returns the result. One thread at a time may call it."""
         place, folder, manifest = self._made(slug)
         destination = self._run.target(self._target)
+        if self._reader is None:
+            # Such a connection reads all of the server's types first, which takes longer than
+            # comparing a small table.
+            self._reader = self._stack.enter_context(connect.adbc(destination))
         with open_parquet(folder, manifest.path) as parquet:
             result = content.compare_table(
-                destination, place.schema, self.plan(slug), parquet, self._run.progress
+                destination,
+                place.schema,
+                self.plan(slug),
+                parquet,
+                self._run.progress,
+                reader=self._reader,
             )
         self._run.folder.write_result("content", slug, result)
         return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TypeVar
 
 from pydantic import TypeAdapter
@@ -235,9 +236,15 @@ class StepFailure:
 
 def to_json(record: object) -> str:
     """Serialize one result record."""
-    return TypeAdapter(type(record)).dump_json(record, indent=1).decode()
+    return _adapter(type(record)).dump_json(record, indent=1).decode()
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:
     """Read what :func:`to_json` wrote."""
-    return TypeAdapter(kind).validate_json(text)
+    return _adapter(kind).validate_json(text)
+
+
+@cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    """Making one takes longer than using it a few times."""
+    return TypeAdapter(kind)
