@@ -15,7 +15,7 @@ from psycopg2 import sql
 
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
 from migration_assets.load import load_table, prepare
-from migration_assets.postgres.connect import Target
+from migration_assets.postgres.connect import Target, connect
 from migration_assets.progress import Progress
 from migration_assets_tests.conftest import Server
 from migration_assets_tests.postgres_tables import ask, column, load_all, parquet, table
@@ -171,6 +171,24 @@ def test_a_table_loaded_again_is_replaced(pg_url: str, schema: str, tmp_path: Pa
     load_all(pg_url, schema, tmp_path, {SMALL: [[1, 2], ["a", "b"]]})
     _, incoming = load_all(pg_url, schema, tmp_path, {SMALL: [[3], ["c"]]})
     assert ask(pg_url, f'SELECT * FROM "{incoming}".t') == [(3, "c")]
+
+
+def test_a_given_connection_serves_many_tables_and_outlives_a_refusal(
+    pg_url: str, schema: str, tmp_path: Path
+) -> None:
+    target, connection = Target(pg_url, schema), connect(pg_url)
+    prepare(target, f"{schema}__in", "r", "shop")
+    for name, value, fits in (("a", "x", True), ("b", "too long", False), ("c", "y", True)):
+        plan = table(name, column("id", "bigint"), column("v", "varchar", 5))
+        with parquet(tmp_path, plan, [1], [value]) as file:
+            if fits:
+                load_table(target, f"{schema}__in", plan, file, Progress(), connection)
+            else:
+                with pytest.raises(NotProvenError):
+                    load_table(target, f"{schema}__in", plan, file, Progress(), connection)
+    connection.close()
+    tables = "SELECT tablename FROM pg_tables WHERE schemaname = %s ORDER BY 1"
+    assert ask(pg_url, tables, f"{schema}__in") == ["a", "c"]
 
 
 def test_target_lost_during_the_copy_breaks_off(pg_server: Server, tmp_path: Path) -> None:

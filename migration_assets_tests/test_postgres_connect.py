@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -180,9 +182,16 @@ def test_embedded_server_starts_once_survives_a_crash_and_stops(tmp_path: Path) 
         connection.close()
     finally:
         embedded.stop(tmp_path)
-        import shutil
-
         shutil.rmtree(embedded.data_folder(tmp_path).parent)
+
+
+def test_programs_copied_for_the_servers_user_run_at_their_new_place(tmp_path: Path) -> None:
+    embedded._copy_binaries(embedded._wheel(), tmp_path / "copy")
+    folder = embedded.program("initdb").relative_to(embedded._wheel()).parent
+    for name in ("initdb", "postgres", "pg_ctl"):
+        program = tmp_path / "copy" / folder / name
+        shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+        assert "PostgreSQL) 18" in shown.stdout
 
 
 def test_embedded_server_is_closed_to_other_users(pg_home: Path, pg_url: str) -> None:
