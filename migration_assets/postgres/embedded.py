@@ -127,9 +127,16 @@ def status(home: Path) -> Status:
 
 
 def data_folder(home: Path) -> Path:
-    """The data folder of the server of ``home``; nothing is made."""
+    """The data folder of the server of ``home``; nothing is made.
+
+    Raises:
+        InputError: its parent folders are there and are another user's.
+    """
     mark = hashlib.sha256(str(home.expanduser().resolve()).encode()).hexdigest()[:12]
-    return _state_root() / mark / "data"
+    root = _state_root()
+    for folder in (root, root / mark):
+        _check_owner(folder)
+    return root / mark / "data"
 
 
 def program(name: str) -> Path:
@@ -152,6 +159,23 @@ def _state_root() -> Path:
     if os.access(nearest, os.W_OK | os.X_OK):
         return root
     return Path(tempfile.gettempdir()) / f"migration_assets_{os.geteuid()}"
+
+
+def _check_owner(folder: Path) -> None:
+    """In a temporary folder anyone may have made a folder of our name before us."""
+    try:
+        uid = folder.stat().st_uid
+    except FileNotFoundError:
+        return
+    ours = {os.geteuid()}
+    if os.geteuid() == 0:
+        with contextlib.suppress(KeyError):
+            ours.add(pwd.getpwnam(SYSTEM_USER).pw_uid)
+    if uid not in ours:
+        raise InputError(
+            f"{folder} is another user's: the embedded PostgreSQL can not use it; remove it, set "
+            "XDG_STATE_HOME, or give a target URL"
+        )
 
 
 def _url(data: Path) -> str:
@@ -371,6 +395,7 @@ def _check_version(data: Path) -> None:
 
 def _launch(binaries: Path, data: Path) -> None:
     folder = _socket_folder(data)
+    _check_owner(folder)
     if folder != data and not folder.exists():
         folder.mkdir(mode=0o700)
         owner = _owner()
