@@ -195,7 +195,8 @@ def test_wildly_written_statements_are_read(tmp_path: Path) -> None:
             , "e""f" text collate "nocase" check("e""f" <> '--' ) , 'g'
             , constraint "pk" primary key ([a b] , `c``d`) on conflict replace
             unique ("e""f") constraint fine check(1), foreign key ([a b])
-            references 'my table' ('g') on delete no action match full deferrable initially immediate
+            references 'my table' ('g')
+            on delete no action match full deferrable initially immediate
         ) -- end
         """,
     )

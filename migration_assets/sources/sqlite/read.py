@@ -20,8 +20,8 @@ from migration_assets.core.profile import Lane
 from migration_assets.sources.base import BATCH_ROWS
 from migration_assets.sources.sqlite.declared import Affinity, affinity
 
-BATCH_BYTES = 64 * 1024 * 1024
-"""About how much one batch may hold, so that wide or long rows do not cost memory."""
+BATCH_BYTES = 32 * 1024 * 1024
+"""About how much one batch may hold: the driver needs some four times that while it fills one."""
 
 MAX_RESULT_COLUMNS = 1900
 """Lanes in one SELECT; SQLite allows 2000 (SQLITE_MAX_COLUMN)."""

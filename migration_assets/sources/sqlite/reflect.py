@@ -11,21 +11,22 @@ from migration_assets.core.catalog import (
     Check,
     Column,
     DeclaredType,
-    ForeignKey,
-    Index,
-    IndexTerm,
     Kind,
     SkippedObject,
     Table,
-    UniqueKey,
     View,
 )
 from migration_assets.core.naming import quote
 from migration_assets.sources.sqlite.declared import declared_type
+from migration_assets.sources.sqlite.keys import (
+    IndexRow,
+    indexes_of,
+    unique_keys,
+    with_foreign_keys,
+)
 from migration_assets.sources.sqlite.scan import scan_by_name
 from migration_assets.sources.sqlite.statement import (
     ParsedTable,
-    parse_index,
     parse_table,
     table_options,
     tokens,
@@ -91,7 +92,7 @@ def reflect(connection: sqlite3.Connection) -> Catalog:
             table = _table(connection, item, objects, skipped, without_rowid, strict)
             if table is not None:
                 tables[item.name] = table
-    resolved = [_with_foreign_keys(connection, table, tables, skipped) for table in tables.values()]
+    resolved = [with_foreign_keys(connection, table, tables, skipped) for table in tables.values()]
     views = _views(connection, objects, skipped)
     return Catalog("sqlite", tuple(resolved), tuple(views), tuple(skipped))
 
@@ -184,13 +185,14 @@ def _table(
         for fact in facts
         if fact[0] in readable
     )
+    statements = {other.name: other.sql for other in objects if other.type == "index"}
     return Table(
         name=item.name,
         columns=columns,
         primary_key=tuple(key),
         auto_column=auto,
-        unique_keys=_unique_keys(connection, parsed, indexes),
-        indexes=_indexes(connection, item.name, objects, indexes, auto, skipped),
+        unique_keys=unique_keys(connection, parsed, indexes),
+        indexes=indexes_of(connection, item.name, statements, indexes, auto, skipped),
         checks=tuple(Check(check.expression, check.name) for check in parsed.checks),
         sql=item.sql,
     )
@@ -261,7 +263,7 @@ def _source_type(declared: str, generated: bool) -> str:
 def _rowid_alias(
     facts: list[tuple[object, ...]],
     key: list[str],
-    indexes: list[tuple[str, int, str, int]],
+    indexes: list[IndexRow],
     without_rowid: bool,
 ) -> str | None:
     """The INTEGER PRIMARY KEY that is the rowid ("CREATE TABLE", section 5).
@@ -286,138 +288,6 @@ def _json_columns(parsed: ParsedTable) -> set[str]:
             if (function.word, opening.word, closing.word) == ("JSON_VALID", "(", ")"):
                 found.add(column.name.lower())
     return found
-
-
-def _unique_keys(
-    connection: sqlite3.Connection,
-    parsed: ParsedTable,
-    indexes: list[tuple[str, int, str, int]],
-) -> tuple[UniqueKey, ...]:
-    names = {key.columns: key.name for key in reversed(parsed.unique_keys)}
-    keys = []
-    for index, _, origin, _ in indexes:
-        if origin != "u":
-            continue
-        columns = tuple(
-            name
-            for (name,) in connection.execute(
-                "SELECT name FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno", (index,)
-            )
-        )
-        keys.append(UniqueKey(columns, names.get(tuple(c.lower() for c in columns))))
-    return tuple(keys)
-
-
-def _indexes(
-    connection: sqlite3.Connection,
-    table: str,
-    objects: Iterable[_Object],
-    indexes: list[tuple[str, int, str, int]],
-    auto: str | None,
-    skipped: list[SkippedObject],
-) -> tuple[Index, ...]:
-    statements = {item.name: item.sql for item in objects if item.type == "index"}
-    found = []
-    for name, unique, origin, partial in indexes:
-        if origin != "c":
-            continue
-        sql = statements.get(name)
-        parsed = parse_index(sql or "")
-        rows = connection.execute(
-            'SELECT seqno, cid, name, "desc", coll FROM pragma_index_xinfo(?) WHERE key'
-            " ORDER BY seqno",
-            (name,),
-        ).fetchall()
-        expressions = parsed.terms if parsed and len(parsed.terms) == len(rows) else None
-        if (partial and not (parsed and parsed.where)) or (
-            expressions is None and any(cid == -2 for _, cid, *_ in rows)
-        ):
-            reason = "its definition could not be read"
-            skipped.append(SkippedObject("index", name, reason, table, sql))
-            continue
-        terms = []
-        for place, cid, column, descending, collation in rows:
-            expression = expressions[place] if expressions and cid == -2 else None
-            terms.append(
-                IndexTerm(
-                    column=None if expression else column or auto,
-                    expression=expression,
-                    descending=bool(descending),
-                    collation=None if collation.upper() == "BINARY" else collation,
-                )
-            )
-        where = parsed.where if parsed and partial else None
-        found.append(Index(name, tuple(terms), bool(unique), where, sql))
-    return tuple(found)
-
-
-def _with_foreign_keys(
-    connection: sqlite3.Connection,
-    table: Table,
-    tables: dict[str, Table],
-    skipped: list[SkippedObject],
-) -> Table:
-    """Resolve the foreign keys of ``table``; what points nowhere goes to ``skipped``."""
-    groups: dict[int, list[tuple[str, str | None, str, str, str]]] = {}
-    for number, parent, column, ref, on_update, on_delete in connection.execute(
-        'SELECT id, "table", "from", "to", on_update, on_delete FROM pragma_foreign_key_list(?)'
-        " ORDER BY id DESC, seq",
-        (table.name,),
-    ):
-        groups.setdefault(number, []).append((column, ref, parent, on_update, on_delete))
-    parsed = parse_table(table.sql or "").foreign_keys
-    same = len(parsed) == len(groups)
-    by_name = {name.lower(): other for name, other in tables.items()}
-    keys = []
-    for place, rows in enumerate(groups.values()):
-        _, _, parent, on_update, on_delete = rows[0]
-        columns = tuple(_true_name(table, column) for column, *_ in rows)
-        other = by_name.get(parent.lower())
-        text = parsed[place] if same else None
-        if text and text.columns != tuple(column.lower() for column in columns):
-            text = None
-        names = [ref for _, ref, *_ in rows]
-        label = (text.name if text else None) or f"({', '.join(columns)}) references {parent}"
-        if other is None:
-            reason = f'there is no table "{parent}" to refer to'
-            skipped.append(SkippedObject("foreign key", label, reason, table.name))
-            continue
-        refs = (
-            other.primary_key
-            if any(name is None for name in names)
-            else tuple(_true_name(other, str(name)) for name in names)
-        )
-        known = {column.name for column in other.columns}
-        missing = [ref for ref in refs if ref not in known]
-        if missing or len(refs) != len(columns):
-            reason = (
-                f'"{other.name}" has no column "{missing[0]}"'
-                if missing
-                else f'"{other.name}" has a key of {len(refs)} columns, not of {len(columns)}'
-            )
-            skipped.append(SkippedObject("foreign key", label, reason, table.name))
-            continue
-        keys.append(
-            ForeignKey(
-                columns=columns,
-                ref_table=other.name,
-                ref_columns=refs,
-                on_update=on_update,
-                on_delete=on_delete,
-                deferrable=text.deferrable if text else False,
-                initially_deferred=text.initially_deferred if text else False,
-                name=text.name if text else None,
-            )
-        )
-    return replace(table, foreign_keys=tuple(keys))
-
-
-def _true_name(table: Table, column: str) -> str:
-    """The column's name as ``table`` spells it; ``column`` itself if it has none such."""
-    for own in table.columns:
-        if own.name.lower() == column.lower():
-            return own.name
-    return column
 
 
 def _views(
