@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -23,9 +24,12 @@ from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from migration_assets import home as homes
+from migration_assets.assets.keys import Keys
+from migration_assets.assets.report import write_evidence
 from migration_assets.core.results import StepFailure
 from migration_assets.definitions import assemble
 from migration_assets.run_folder import RunFolder
@@ -87,8 +91,8 @@ def launch(
 ) -> RunOutcome:
     """Run a job of ``migration`` in this process, to its end.
 
-    Needs no daemon. Ctrl-C ends the run as canceled, with its evidence written, and is raised
-    again.
+    Needs no daemon. Whatever becomes of the rehearsal, its evidence is in the run's folder
+    afterwards. Ctrl-C ends the run; it has then failed, as ``interrupted``.
 
     Args:
         migration: the migration; its cached state must be there for the rehearsal.
@@ -108,14 +112,46 @@ def launch(
         folder = migration.run_folder(run.run_id)
         if started:
             started(run.run_id, folder)
-        pipeline = InMemoryJob(job)
-        with closing(execute_run_iterator(pipeline, run, dagster)) as events:
-            for _event in events:
-                pass
-        final = dagster.get_run_by_id(run.run_id)
-        status = final.status.value if final else "UNKNOWN"
-    failures = folder.read_results("failures", StepFailure)
-    return RunOutcome(run.run_id, status, folder, tuple(failures.values()))
+        lost = _execute(dagster, InMemoryJob(job), run)
+        final = dagster.get_run_record_by_id(run.run_id)
+    assert final is not None, "it was made above"
+    status = final.dagster_run.status
+    if job_name == Keys(migration.name).rehearsal:
+        _complete_evidence(migration, folder, final, lost)
+    failures = tuple(folder.read_results("failures", StepFailure).values())
+    return RunOutcome(run.run_id, status.value, folder, failures)
+
+
+def _execute(dagster: dg.DagsterInstance, job: InMemoryJob, run: dg.DagsterRun) -> str | None:
+    """Run to the end; returns why the run failed, if it is not for one of its steps."""
+    lost = None
+    with closing(execute_run_iterator(job, run, dagster)) as events:
+        # Dagster turns Ctrl-C into the failure of the step at work.
+        for event in events:
+            if event.event_type is dg.DagsterEventType.RUN_FAILURE:
+                error = event.job_failure_data.error
+                if error and error.cls_name != dg.DagsterExecutionInterruptedError.__name__:
+                    lost = " ".join(error.message.split())
+    return lost
+
+
+def _complete_evidence(
+    migration: homes.Migration, folder: RunFolder, final: RunRecord, lost: str | None
+) -> None:
+    """Write the evidence where no step could, or did after the run was stopped."""
+    canceled = final.dagster_run.status is dg.DagsterRunStatus.CANCELED
+    if folder.evidence.exists() and not canceled and lost is None:
+        return
+    folder.create()
+    began = datetime.fromtimestamp(final.start_time or final.create_timestamp.timestamp(), UTC)
+    write_evidence(
+        migration,
+        folder,
+        final.dagster_run.job_name,
+        began,
+        failure="the run was interrupted" if canceled else lost,
+        broken_off=canceled,
+    )
 
 
 def _repository_origin() -> RemoteRepositoryOrigin:
