@@ -353,3 +353,9 @@ def test_a_snapshot_of_two_files_in_one_transaction_is_refused(tmp_path: Path) -
     journal.write_bytes(record)
     with pytest.raises(InputError, match="several database files"):
         snapshots._refuse_shared_journal(journal, str(path))
+
+
+def test_a_folder_that_takes_no_copy_is_named(tmp_path: Path) -> None:
+    path = accounts(tmp_path / "app.db")
+    with pytest.raises(InputError, match=r"cannot be copied \(No such file or directory .*none"):
+        SQLiteSource(path).take_snapshot(tmp_path / "none" / "copy.db")

@@ -58,8 +58,9 @@ def copy_database(source: Path, target: Path, location: str) -> None:
         os.replace(part, target)
     except sqlite3.Error as error:
         raise input_error(location, error) from error
-    except PermissionError as error:
-        raise InputError(f"{location}: no permission to read {error.filename}") from error
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        raise InputError(f"{location}: cannot be copied ({error.strerror}{where})") from error
     finally:
         _remove(part)
 
