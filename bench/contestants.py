@@ -103,6 +103,8 @@ def migrate(server: Server, source: Path, schema: str) -> Outcome:
         server.work / "migrate.log",
         {**os.environ, "MIGRATION_HOME": str(home)},
     )
+    if not (out / "evidence.json").exists():
+        return Outcome(usage)  # its exit code and migrate.log say why
     evidence: dict[str, Any] = json.loads((out / "evidence.json").read_text())
     return Outcome(
         usage,
