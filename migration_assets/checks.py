@@ -134,9 +134,7 @@ def _table_checks(
 class _Tables:
     """The loaded tables of one op, and how each is checked."""
 
-    def __init__(
-        self, run: Run, instance: dg.DagsterInstance, keys: Keys, target: str
-    ) -> None:
+    def __init__(self, run: Run, instance: dg.DagsterInstance, keys: Keys, target: str) -> None:
         self._run = run
         self._instance = instance
         self._keys = keys
@@ -289,7 +287,7 @@ def structure_checks(migration: Migration, target: str) -> dg.AssetChecksDefinit
         run: Run = getattr(context.resources, keys.run_resource)
         with step(run, context, "structure") as current:
             place = loaded(run, context.instance, asset, target, "constraints", "all")
-            plan, profile = place.folder.plan(), place.folder.profile()
+            plan, profile = place.folder.kept_plan(), place.folder.profile()
             found = structure.findings(run.target(target), place.schema, plan, profile)
             run.folder.write_text(
                 "results/structure/all.json", _FINDINGS.dump_json(found, indent=1).decode()

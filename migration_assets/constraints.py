@@ -91,8 +91,13 @@ def apply(
         results += _run_views(connection, _views(incoming, plan), there)
         results += _run(connection, list(_facts(incoming, plan, profile)), set(), progress)
         connection.commit()
-    folder.write_text(RESULTS, _RESULTS.dump_json(results, indent=1).decode())
+    write_results(folder, results)
     return results
+
+
+def write_results(folder: RunFolder, results: list[StatementResult]) -> None:
+    """Keep ``results`` in the run folder, in place of those that were there."""
+    folder.write_text(RESULTS, _RESULTS.dump_json(results, indent=1).decode())
 
 
 def read_results(folder: RunFolder) -> list[StatementResult]:

@@ -17,7 +17,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -27,7 +27,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 import yaml
 from pydantic import ValidationError
 
-from migration_assets.core.config import MigrationConfig
+from migration_assets import defs_template
+from migration_assets.core.config import MigrationConfig, TargetConfig
 from migration_assets.errors import InputError
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources import absolute_url
@@ -168,8 +169,9 @@ def create(
     source_url: str,
     target_url: str | None = None,
     schema: str | None = None,
+    tables: Sequence[str] = (),
 ) -> Migration:
-    """Make the folder of a new migration with its ``defs.yaml``.
+    """Make the folder of a new migration with its commented ``defs.yaml``.
 
     Args:
         home: the migration home, made if it is not there.
@@ -178,6 +180,7 @@ def create(
         target_url: target URL, None for the embedded PostgreSQL. A password in it goes to
             ``secrets/staging.password``, never into the YAML.
         schema: target schema, None for the migration's name.
+        tables: source table names, listed in a comment.
 
     Raises:
         InputError: there is such a migration already, or the name can not be one.
@@ -191,34 +194,31 @@ def create(
     source_url = absolute_url(source_url)
     for part in (folder, folder / "secrets", folder / "state", folder / "runs"):
         part.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target: dict[str, Any] = {"url": url}
-    if password is not None:
-        target["password_file"] = _write_password(folder, password)
-    if schema is not None:
-        target["schema"] = schema
-    document = {
-        "type": COMPONENT,
-        "attributes": {"name": name, "source": source_url, "targets": {TARGET: target}},
-    }
+    password_file = _write_password(folder, password) if password is not None else None
+    target = TargetConfig(url=url, password_file=password_file, schema=schema)
+    text = defs_template.render(COMPONENT, name, source_url, target, tables)
     path = folder / "defs.yaml"
     part = path.with_suffix(".part")
-    part.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
     return load(home, name)
 
 
-def find_or_create(
+def choose(
     home: Path, source_url: str, target_url: str | None = None, schema: str | None = None
-) -> Migration:
-    """The migration of this source, target and schema; a new one if there is none.
+) -> tuple[str, Migration | None]:
+    """The migration of this source, target and schema; nothing is made.
 
     The same three always lead to the same migration, so that a run repeated on the command line
-    is one more run of it. A new password is kept.
+    is one more run of it.
+
+    Returns:
+        Its name, and the migration itself if there is one already.
 
     Raises:
         InputError: the target's URL is none, or an existing ``defs.yaml`` of that name is broken.
     """
-    url, password = split_password(target_url) if target_url else ("embedded", None)
+    url = split_password(target_url)[0] if target_url else "embedded"
     source_url = absolute_url(source_url)
     stem = _stem(source_url)
     digest = hashlib.sha256(repr((source_url, url, schema)).encode()).hexdigest()
@@ -227,13 +227,18 @@ def find_or_create(
         if name in _RESERVED:
             continue
         if not (home / name / "defs.yaml").exists():
-            return create(home, name, source_url, target_url, schema)
+            return name, None
         migration = load(home, name)
         if _is_of(migration.config, source_url, url, schema):
-            if password is not None:
-                _write_password(migration.folder, password)
-            return migration
+            return name, migration
     raise InputError(f"no free name for {stem} in {home}: remove migrations that are not needed")
+
+
+def keep_password(migration: Migration, target_url: str) -> None:
+    """Keep the password in ``target_url``, if there is one, for the runs to come."""
+    password = split_password(target_url)[1]
+    if password is not None:
+        _write_password(migration.folder, password)
 
 
 def _is_of(config: MigrationConfig, source_url: str, url: str, schema: str | None) -> bool:
@@ -261,7 +266,9 @@ def split_password(url: str) -> tuple[str, str | None]:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise InputError("the target is not a URL; give postgresql://user@host:port/database") from error
+        raise InputError(
+            "the target is not a URL; give postgresql://user@host:port/database"
+        ) from error
     if not re.fullmatch(r"postgres(ql)?(\+\w+)?", parts.scheme) or "://" not in url:
         raise InputError(
             "the target must be embedded or a URL postgresql://user@host:port/database"

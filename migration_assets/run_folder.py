@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from pyarrow import fs
+from pydantic import TypeAdapter
 
 from migration_assets.core import results
-from migration_assets.core.catalog import Catalog
-from migration_assets.core.plan import Plan
+from migration_assets.core.catalog import Catalog, SkippedObject
+from migration_assets.core.plan import Plan, without
 from migration_assets.core.profile import Profile
 
 T = TypeVar("T")
@@ -126,6 +127,10 @@ class RunFolder:
         """Keep the plan this run follows."""
         self.write_text("plan.json", plan.to_json())
 
+    def write_withdrawn(self, withdrawn: tuple[SkippedObject, ...]) -> None:
+        """Keep what was planned, but turned out not to mean the same in PostgreSQL."""
+        self.write_text("withdrawn.json", _WITHDRAWN.dump_json(withdrawn, indent=1).decode())
+
     def catalog(self) -> Catalog:
         """The catalog of this run's snapshot; raises FileNotFoundError before the extract."""
         return Catalog.from_json((self.path / "catalog.json").read_bytes())
@@ -137,3 +142,13 @@ class RunFolder:
     def plan(self) -> Plan:
         """The plan of this run; raises FileNotFoundError before the extract."""
         return Plan.from_json((self.path / "plan.json").read_bytes())
+
+    def kept_plan(self) -> Plan:
+        """The plan without what was withdrawn after the load: what the target must hold."""
+        path = self.path / "withdrawn.json"
+        if not path.exists():
+            return self.plan()
+        return without(self.plan(), _WITHDRAWN.validate_json(path.read_bytes()))
+
+
+_WITHDRAWN: TypeAdapter[tuple[SkippedObject, ...]] = TypeAdapter(tuple[SkippedObject, ...])

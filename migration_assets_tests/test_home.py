@@ -68,11 +68,16 @@ def test_target_that_is_no_url_is_an_error_without_its_text(tmp_path):
     assert not (tmp_path / "shop").exists()
 
 
+def found(home, *wanted):
+    name, migration = homes.choose(home, *wanted)
+    return migration or homes.create(home, name, *wanted)
+
+
 def test_same_source_target_and_schema_are_the_same_migration(tmp_path):
-    first = homes.find_or_create(tmp_path, SOURCE)
+    first = found(tmp_path, SOURCE)
     assert first.name == "my_shop"
-    assert homes.find_or_create(tmp_path, SOURCE) == first
-    assert homes.find_or_create(tmp_path, SOURCE, schema="my_shop") == first
+    assert found(tmp_path, SOURCE) == first
+    assert found(tmp_path, SOURCE, schema="my_shop") == first
 
 
 def test_other_schema_target_or_file_of_the_same_stem_gets_a_name_of_its_own(tmp_path):
@@ -82,22 +87,23 @@ def test_other_schema_target_or_file_of_the_same_stem_gets_a_name_of_its_own(tmp
         (SOURCE, "postgresql://me@db/app", None),
         ("sqlite:////elsewhere/my-shop.sqlite", None, None),
     ]
-    names = [homes.find_or_create(tmp_path, *make).name for make in makes]
+    names = [found(tmp_path, *make).name for make in makes]
     assert names[0] == "my_shop"
     assert len(set(names)) == 4
     assert all(len(name) == len("my_shop_") + 4 for name in names[1:])
-    assert [homes.find_or_create(tmp_path, *make).name for make in makes] == names
+    assert [found(tmp_path, *make).name for make in makes] == names
 
 
 def test_new_password_of_a_known_target_is_kept(tmp_path):
-    first = homes.find_or_create(tmp_path, SOURCE, "postgresql://me:old@db/app")
-    again = homes.find_or_create(tmp_path, SOURCE, "postgresql://me:new@db/app")
+    first = found(tmp_path, SOURCE, "postgresql://me:old@db/app")
+    again = found(tmp_path, SOURCE, "postgresql://me:new@db/app")
     assert again.name == first.name
+    homes.keep_password(again, "postgresql://me:new@db/app")
     assert (again.folder / "secrets" / "staging.password").read_text() == "new"
 
 
 def test_name_dagster_is_not_given_to_a_migration(tmp_path):
-    assert homes.find_or_create(tmp_path, "sqlite:////x/dagster.db").name.startswith("dagster_")
+    assert found(tmp_path, "sqlite:////x/dagster.db").name.startswith("dagster_")
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def _check_known(run: Run, catalog: Catalog, slugs: Collection[str]) -> None:
 def _result(
     key: dg.AssetKey, run: Run, extraction: Extraction, table: TablePlan, manifest: Manifest
 ) -> dg.MaterializeResult[Any]:
-    filesystem, root = run.folder.filesystem()
+    _, root = run.folder.filesystem()
     source: Table = extraction.catalog.table(table.source)
     return dg.MaterializeResult(
         asset_key=key,

@@ -1,21 +1,23 @@
 """Finish a target: constraints, swap into the schema that readers use, evidence and report."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import dagster as dg
 
-from migration_assets import constraints
+from migration_assets import constraints, translated
 from migration_assets.assets.extract import opened
 from migration_assets.assets.keys import Keys
 from migration_assets.assets.load import prepare
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.core.evidence import Verdict
 from migration_assets.core.plan import Plan
-from migration_assets.core.results import LoadResult, Manifest, SourceResult
+from migration_assets.core.results import LoadResult, Manifest, SourceResult, StatementResult
 from migration_assets.errors import InputError, NotProvenError
 from migration_assets.home import Migration, prune
 from migration_assets.postgres import swap
+from migration_assets.sources import open_source
 from migration_assets.state import State
 
 
@@ -64,6 +66,7 @@ def _constraints(migration: Migration, plan: Plan, target: str) -> dg.AssetsDefi
                 run.folder,
                 run.progress,
             )
+            done = _withdrawn(run, target, planned, done)
             failed = [result for result in done if result.error is not None]
             for result in failed:
                 where = f' of table "{result.table}"' if result.table else ""
@@ -79,6 +82,20 @@ def _constraints(migration: Migration, plan: Plan, target: str) -> dg.AssetsDefi
             )
 
     return constraints_op
+
+
+def _withdrawn(
+    run: Run, target: str, planned: Plan, done: list[StatementResult]
+) -> list[StatementResult]:
+    """Take back translated objects that do not mean the same; returns the results of the rest."""
+    source = open_source(run.migration.config.source)
+    with closing(source.open_snapshot(run.folder.snapshot)) as reader:
+        withdrawn, kept = translated.withdraw(
+            reader, run.target(target), run.incoming(target), planned, done
+        )
+    run.folder.write_withdrawn(withdrawn)
+    constraints.write_results(run.folder, kept)
+    return kept
 
 
 def whole_plan(run: Run) -> Plan:

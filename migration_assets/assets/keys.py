@@ -78,7 +78,8 @@ def batches(items: Sequence[tuple[T, int]], size: int, least: int = 1) -> list[l
     weights = [0] * count
     for position in sorted(range(len(items)), key=lambda p: -items[p][1]):
         lightest = min(
-            (b for b in range(count) if len(bins[b]) < size), key=lambda b: (weights[b], len(bins[b]))
+            (b for b in range(count) if len(bins[b]) < size),
+            key=lambda b: (weights[b], len(bins[b])),
         )
         bins[lightest].append(position)
         weights[lightest] += items[position][1]

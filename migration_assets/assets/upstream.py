@@ -32,7 +32,9 @@ class Loaded:
     schema: str
 
 
-def extract_folder(run: Run, instance: dg.DagsterInstance, key: dg.AssetKey, slug: str) -> RunFolder:
+def extract_folder(
+    run: Run, instance: dg.DagsterInstance, key: dg.AssetKey, slug: str
+) -> RunFolder:
     """The run folder that holds the Parquet file a load is made from.
 
     A run without an extract of its own takes the latest one, with the plan it was made by, and

@@ -75,7 +75,9 @@ class DatabaseMigrationComponent(dg.StateBackedComponent, MigrationConfig, dg.Re
         arguments = DefsStateConfigArgs.local_filesystem().model_copy(
             update={"refresh_if_dev": False}
         )
-        return DefsStateConfig.from_args(arguments, default_key=f"{type(self).__name__}[{self.name}]")
+        return DefsStateConfig.from_args(
+            arguments, default_key=f"{type(self).__name__}[{self.name}]"
+        )
 
     def write_state_to_path(self, state_path: Path) -> None:
         """Reflect the catalog; the profile comes with the first run or the refresh job."""

@@ -207,6 +207,7 @@ class ConstraintPlanner:
             "declared in the source",
             translated=where is not None or any(t.column is None for t in index.terms),
             source_where=index.where,
+            source_sql=index.sql,
         )
 
     def _with_checks(self, plan: TablePlan, table: Table) -> TablePlan:

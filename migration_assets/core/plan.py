@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 from pydantic import TypeAdapter
@@ -82,7 +82,7 @@ class IndexPlan:
     """An index; ``terms`` and ``where`` are ready PostgreSQL SQL with quoted identifiers.
 
     ``translated``: a term or the predicate was an expression of the source's dialect.
-    ``source_where``: the predicate as the source has it.
+    ``source_where``: the predicate as the source has it; ``source_sql``: its whole statement there.
     """
 
     name: str
@@ -92,6 +92,7 @@ class IndexPlan:
     reason: str = ""
     translated: bool = False
     source_where: str | None = None
+    source_sql: str | None = None
 
 
 @dataclass(frozen=True)
@@ -237,6 +238,31 @@ def _shape(value: object) -> object:
     return value
 
 
-_FOR_PEOPLE = {"reason", "deciding", "source_where", "source_expression"}
+def without(plan: Plan, withdrawn: tuple[SkippedObject, ...]) -> Plan:
+    """The plan that is left when some translated objects turned out not to mean the same.
+
+    Args:
+        plan: as it was made.
+        withdrawn: views, indexes and checks by target name, ``table`` by source name.
+    """
+    views = {item.name for item in withdrawn if item.kind == "view"}
+    indexes = {(item.table, item.name) for item in withdrawn if item.kind == "index"}
+    checks = {(item.table, item.name) for item in withdrawn if item.kind == "check"}
+    return replace(
+        plan,
+        tables=tuple(
+            replace(
+                table,
+                indexes=tuple(i for i in table.indexes if (table.source, i.name) not in indexes),
+                checks=tuple(c for c in table.checks if (table.source, c.name) not in checks),
+            )
+            for table in plan.tables
+        ),
+        views=tuple(view for view in plan.views if view.name not in views),
+        skipped=(*plan.skipped, *withdrawn),
+    )
+
+
+_FOR_PEOPLE = {"reason", "deciding", "source_where", "source_sql", "source_expression"}
 
 _PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)

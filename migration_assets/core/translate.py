@@ -169,11 +169,11 @@ def _adapted(tree: exp.Expr, relations: Mapping[str, Relation]) -> exp.Expr:
         # LIKE of SQLite and MySQL ignores case.
         like.replace(exp.ILike(this=like.this, expression=like.expression))
     types = {name: kind for relation in in_scope for name, kind in relation.columns.values()}
-    for comparison in list(tree.find_all(exp.EQ, exp.NEQ, exp.Is)):
-        _compare_booleans(comparison.this, [comparison.expression], types)
-        _compare_booleans(comparison.expression, [comparison.this], types)
+    for comparison in list(tree.find_all(*_COMPARISONS)):
+        _compare_as(comparison.this, [comparison.expression], types)
+        _compare_as(comparison.expression, [comparison.this], types)
     for choice in list(tree.find_all(exp.In)):
-        _compare_booleans(choice.this, choice.expressions, types)
+        _compare_as(choice.this, choice.expressions, types)
     return tree
 
 
@@ -215,10 +215,23 @@ def _qualify(column: exp.Column, aliases: Mapping[str, Relation]) -> None:
         column.set("table", exp.to_identifier(relation.name, quoted=True))
 
 
-def _compare_booleans(column: exp.Expr, numbers: list[exp.Expr], types: Mapping[str, str]) -> None:
-    """Compare a boolean column with TRUE or FALSE instead of 1 or 0."""
-    if not isinstance(column, exp.Column) or types.get(column.name) != "boolean":
+def _compare_as(column: exp.Expr, literals: list[exp.Expr], types: Mapping[str, str]) -> None:
+    """Give literals the type of the column they are compared with, as the source's engine does.
+
+    0 and 1 beside a boolean become FALSE and TRUE; a number beside a text column becomes a text
+    (SQLite, "Type Conversions Prior To Comparison").
+    """
+    column = column.unnest()
+    if not isinstance(column, exp.Column):
         return
-    for number in numbers:
-        if isinstance(number, exp.Literal) and number.this in {"0", "1"}:
-            number.replace(exp.Boolean(this=number.this == "1"))
+    kind = types.get(column.name)
+    for literal in literals:
+        if not isinstance(literal, exp.Literal) or literal.is_string:
+            continue
+        if kind == "boolean" and literal.this in {"0", "1"}:
+            literal.replace(exp.Boolean(this=literal.this == "1"))
+        elif kind in {"text", "varchar"}:
+            literal.replace(exp.Literal.string(literal.this))
+
+
+_COMPARISONS = (exp.EQ, exp.NEQ, exp.Is, exp.GT, exp.GTE, exp.LT, exp.LTE)

@@ -155,9 +155,7 @@ def rename_columns(kwargs: dict[str, Any], names: dict[str, str]) -> dict[str, A
     return renamed
 
 
-def _presence(
-    column: ColumnPlan, facts: ColumnFacts | None, rows: int
-) -> Iterator[Expectation]:
+def _presence(column: ColumnPlan, facts: ColumnFacts | None, rows: int) -> Iterator[Expectation]:
     if not column.nullable:
         yield _column("expect_column_values_to_not_be_null", column)
     elif facts is not None:
@@ -212,9 +210,7 @@ def _length(
         return None
     if any(key.split(":", 1)[1:] == [column.source] for key in manifest.ledger):
         return None
-    return _column(
-        "expect_column_value_lengths_to_be_between", column, max_value=source.text_chars
-    )
+    return _column("expect_column_value_lengths_to_be_between", column, max_value=source.text_chars)
 
 
 def _equal(type_: str, column: ColumnPlan, value: int | float) -> Expectation:

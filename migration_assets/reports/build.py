@@ -67,7 +67,7 @@ def build_evidence(
         broken_off: True if source or target was lost.
         planned: the stages that the run was to do, of STAGES.
     """
-    plan = folder.plan() if (folder.path / "plan.json").exists() else None
+    plan = folder.kept_plan() if (folder.path / "plan.json").exists() else None
     manifests = folder.read_results("extract", Manifest)
     built = tables.build_tables(folder, plan, manifests, planned)
     statements = _list(folder, "constraints", _STATEMENTS)

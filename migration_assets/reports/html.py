@@ -26,9 +26,7 @@ HEADLINES = {
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
-def render_html(
-    evidence: Evidence, ledger_sample: Sequence[Mapping[str, str | None]] = ()
-) -> str:
+def render_html(evidence: Evidence, ledger_sample: Sequence[Mapping[str, str | None]] = ()) -> str:
     """Render the report; every text of the evidence is escaped.
 
     Args:

@@ -82,9 +82,7 @@ def _table(
             ev.ExpectationEvidence(**vars(result)) for result in (suite.results if suite else ())
         ),
         seconds={stage: round(r.seconds, 3) for stage, r in stages.items() if r is not None},
-        parquet=ev.ParquetEvidence(
-            path=manifest.path, bytes=manifest.bytes, digest=manifest.digest
-        )
+        parquet=ev.ParquetEvidence(path=manifest.path, bytes=manifest.bytes, digest=manifest.digest)
         if manifest
         else None,
         bytes_copied=load.bytes if load else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -23,6 +23,10 @@ class LanesMissing(Exception):
     def __init__(self, table: str, columns: Sequence[str]) -> None:
         super().__init__(f'table "{table}": more storage classes than asked for in {list(columns)}')
         self.columns = tuple(columns)
+
+
+class QueryError(Exception):
+    """The source's own engine could not run a statement; says why."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,16 @@ class SnapshotReader(Protocol):
 
     def orphans(self, table: Table) -> dict[int, int]:
         """Foreign key position -> rows whose parent is missing (only those above 0)."""
+
+    def query(self, statement: str, limit: int, seconds: float) -> list[tuple[Any, ...]]:
+        """The first ``limit`` rows of a query in the source's own dialect.
+
+        Raises:
+            QueryError: the engine refuses it, or it takes longer than ``seconds``.
+        """
+
+    def quote(self, identifier: str) -> str:
+        """``identifier`` as a name in the source's own dialect."""
 
     def close(self) -> None:
         """Release the snapshot's connections; the copy stays."""

@@ -10,18 +10,20 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 
 from migration_assets.core.plan import Plan, TablePlan, ViewPlan
 from migration_assets.postgres.connect import Target, session
+from migration_assets.sources.base import QueryError, SnapshotReader
 
 MAX_ROWS = 20_000
 """Rows of a view that are compared one by one; beyond them their number."""
@@ -38,17 +40,6 @@ _NUMBERS = {20, 21, 23, 26, 700, 701, 1700}
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d")
 
 
-class Queryable(Protocol):
-    """A snapshot that answers SQL of its own dialect."""
-
-    def query(self, statement: str, limit: int, seconds: float) -> list[tuple[Any, ...]]:
-        """The first ``limit`` rows; raises QueryError if it fails or takes longer."""
-
-
-class QueryError(Exception):
-    """The source's own engine could not run a statement; says why."""
-
-
 @dataclass(frozen=True)
 class Disagreement:
     """Something translated that does not mean the same.
@@ -63,7 +54,7 @@ class Disagreement:
 
 
 def disagreements(
-    reader: Queryable, target: Target, schema: str, plan: Plan, quoted: Callable[[str], str]
+    reader: SnapshotReader, target: Target, schema: str, plan: Plan
 ) -> list[Disagreement]:
     """Compare every translated object that is in ``schema`` with the snapshot.
 
@@ -72,7 +63,6 @@ def disagreements(
         target: where the loaded schema is.
         schema: the loaded schema.
         plan: what was planned; objects that are not there are passed over.
-        quoted: quotes one identifier in the source's dialect.
     """
     found: list[Disagreement] = []
     with session(target, "comparison of views") as connection:
@@ -80,26 +70,24 @@ def disagreements(
         with connection.cursor() as cursor:
             cursor.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
             cursor.execute("SET statement_timeout = %s", (f"{MAX_SECONDS}s",))
-            present = _views_in(connection, schema)
+            present = views_in(cursor, schema)
         for view in plan.views:
-            if view.name in present and (reason := _view(reader, connection, view, quoted)):
+            if view.name in present and (reason := _view(reader, connection, view)):
                 found.append(Disagreement("view", view.name, None, reason))
         for table in plan.tables:
-            found += _conditions(reader, connection, table, quoted)
+            found += _conditions(reader, connection, table)
     return found
 
 
-def _views_in(connection: Connection, schema: str) -> set[str]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT viewname FROM pg_views WHERE schemaname = %s", (schema,))
-        return {name for (name,) in cursor.fetchall()}
+def views_in(cursor: Cursor, schema: str) -> set[str]:
+    """Names of the views that are in ``schema``."""
+    cursor.execute("SELECT viewname FROM pg_views WHERE schemaname = %s", (schema,))
+    return {name for (name,) in cursor.fetchall()}
 
 
-def _view(
-    reader: Queryable, connection: Connection, view: ViewPlan, quoted: Callable[[str], str]
-) -> str | None:
+def _view(reader: SnapshotReader, connection: Connection, view: ViewPlan) -> str | None:
     """Why a view does not agree, None if it does."""
-    name = quoted(view.source)
+    name = reader.quote(view.source)
     with connection.cursor() as cursor:
         try:
             expected = reader.query(f"SELECT * FROM {name}", MAX_ROWS + 1, MAX_SECONDS)
@@ -126,7 +114,7 @@ def _view(
     return f"{differing} of {len(rows)} rows differ" if differing else None
 
 
-def _count(reader: Queryable, connection: Connection, view: ViewPlan, name: str) -> str | None:
+def _count(reader: SnapshotReader, connection: Connection, view: ViewPlan, name: str) -> str | None:
     """Compare the number of rows of a view with many."""
     try:
         expected = reader.query(f"SELECT count(*) FROM {name}", 1, MAX_SECONDS)[0][0]
@@ -142,7 +130,7 @@ def _count(reader: Queryable, connection: Connection, view: ViewPlan, name: str)
 
 
 def _conditions(
-    reader: Queryable, connection: Connection, table: TablePlan, quoted: Callable[[str], str]
+    reader: SnapshotReader, connection: Connection, table: TablePlan
 ) -> Iterable[Disagreement]:
     """Compare how many rows each translated condition of a table holds for."""
     conditions = [("index", i.name, i.where, i.source_where) for i in table.indexes if i.where] + [
@@ -152,9 +140,8 @@ def _conditions(
         if original is None or translated is None:
             continue
         try:
-            expected = reader.query(
-                f"SELECT count(*) FROM {quoted(table.source)} WHERE {original}", 1, MAX_SECONDS
-            )[0][0]
+            counted = f"SELECT count(*) FROM {reader.quote(table.source)} WHERE {original}"
+            expected = reader.query(counted, 1, MAX_SECONDS)[0][0]
         except QueryError as error:
             yield Disagreement(kind, name, table.name, f"cannot be run in the source: {error}")
             continue

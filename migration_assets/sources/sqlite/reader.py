@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from adbc_driver_manager import Error as AdbcError
@@ -15,7 +17,7 @@ from adbc_driver_manager.dbapi import Connection as AdbcConnection
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.profile import Lane
 from migration_assets.errors import InputError
-from migration_assets.sources.base import LanesMissing, Snapshot, SourceFacts
+from migration_assets.sources.base import LanesMissing, QueryError, Snapshot, SourceFacts
 from migration_assets.sources.sqlite import declared, facts, header
 from migration_assets.sources.sqlite.connect import (
     Connections,
@@ -128,6 +130,24 @@ class SQLiteReader:
                 return facts.orphans(connection, table, scans)
         except sqlite3.Error as error:
             raise input_error(f'table "{table.name}"', error) from error
+
+    def query(self, statement: str, limit: int, seconds: float) -> list[tuple[Any, ...]]:
+        """The first ``limit`` rows of a query; raises QueryError."""
+        deadline = time.monotonic() + seconds
+        # A connection of its own: strict texts, and a clock that interrupts only this query.
+        connection = open_read_only(self._path)
+        try:
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+            return connection.execute(statement).fetchmany(limit)
+        except sqlite3.Error as error:
+            late = time.monotonic() > deadline
+            raise QueryError(f"took longer than {seconds:.0f} s" if late else str(error)) from error
+        finally:
+            connection.close()
+
+    def quote(self, identifier: str) -> str:
+        """Quote one identifier for SQLite."""
+        return '"' + identifier.replace('"', '""') + '"'
 
     def close(self) -> None:
         """Close all connections; the copy stays."""

@@ -1,0 +1,151 @@
+"""``migration-assets migrate``: the rehearsal job, run from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from migration_assets import home as homes
+from migration_assets.cli.progress_view import ProgressView
+from migration_assets.core.catalog import Catalog
+from migration_assets.core.config import MigrationConfig, TargetConfig
+from migration_assets.core.evidence import Evidence
+from migration_assets.core.planner import build_plan
+from migration_assets.postgres import marker
+from migration_assets.postgres.connect import Target, resolve_target
+from migration_assets.run_folder import RunFolder
+from migration_assets.sources import open_source
+from migration_assets.state import State
+
+ARTEFACTS = ("evidence.json", "report.html", "ledger.parquet", "quarantine.parquet")
+
+
+@click.command("migrate")
+@click.argument("source")
+@click.option("--target", help="postgresql://user@host:port/database; default: the embedded one.")
+@click.option("--schema", help="Target schema; default: the migration's name.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Copy evidence, report, ledger and quarantine into this folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON at the end.")
+def command(
+    source: str, target: str | None, schema: str | None, out: Path | None, as_json: bool
+) -> int:
+    """Move SOURCE into PostgreSQL and prove it.
+
+    SOURCE is a URL such as sqlite:///path/to/app.db. It is only read. The run is in the Dagster
+    UI's history afterwards (migration-assets ui) and can be re-executed there.
+
+    Exit codes: 0 complete and proven, 1 not proven, 2 bad input (nothing written), 3 broken off
+    (the target is as it was).
+    """
+    console = Console(stderr=as_json, highlight=False)
+    migration = _prepared(source, target, schema)
+    evidence, folder = run_rehearsal(console, migration)
+    if out is not None:
+        copy_artefacts(folder, out)
+    if as_json:
+        click.echo(json.dumps(evidence.model_dump(mode="json"), indent=1))
+    else:
+        from migration_assets.reports.summary import print_summary
+
+        print_summary(console, evidence, folder.path)
+        console.print(f"\nSee this run in the Dagster UI:  {ui_command(migration)}")
+    return evidence.run.exit_code
+
+
+def _prepared(source_url: str, target_url: str | None, schema: str | None) -> homes.Migration:
+    """Look at source and target, then make the migration's folder if there is none.
+
+    Raises:
+        InputError: one of them is not usable; nothing was written then.
+    """
+    source = open_source(source_url)
+    source.check()
+    home = homes.home_path()
+    name, migration = homes.choose(home, source.location, target_url, schema)
+    catalog = source.reflect()
+    if migration is not None:
+        config = migration.config
+        target = _target(config, migration.folder, home, target_url)
+    else:
+        config = MigrationConfig(name=name, source=source.location)
+        wanted = TargetConfig(url=target_url or "embedded", schema=schema)
+        target = resolve_target(wanted, schema or name, home / name, home)
+    build_plan(catalog, None, config.plan)
+    marker.preflight(target, name)
+    migration = migration or homes.create(
+        home, name, source.location, target_url, schema, [table.name for table in catalog.tables]
+    )
+    if target_url:
+        homes.keep_password(migration, target_url)
+    _keep_catalog(migration, catalog)
+    return migration
+
+
+def _target(config: MigrationConfig, folder: Path, home: Path, target_url: str | None) -> Target:
+    """The target to look at; a password given now is tried before it is kept."""
+    staging = config.targets[homes.TARGET]
+    if target_url and homes.split_password(target_url)[1] is not None:
+        staging = TargetConfig(url=target_url, schema=staging.schema_name)
+    return resolve_target(staging, config.schema_of(homes.TARGET), folder, home)
+
+
+def _keep_catalog(migration: homes.Migration, catalog: Catalog) -> None:
+    """Make the definitions follow the source's tables as they are now; profile kept if it fits."""
+    try:
+        state = State.read(migration.state)
+    except FileNotFoundError:
+        state = None
+    if state is None or _shape(state.catalog) != _shape(catalog):
+        State(catalog).write(migration.state)
+
+
+def _shape(catalog: Catalog) -> list[tuple[str, str | None]]:
+    return [(table.name, table.sql) for table in catalog.tables]
+
+
+def run_rehearsal(console: Console, migration: homes.Migration) -> tuple[Evidence, RunFolder]:
+    """Run the rehearsal job in this process and show where it is.
+
+    Returns:
+        The evidence, written whatever became of the run, and the run's folder.
+    """
+    from migration_assets.launch import launch  # Dagster takes a second to import
+
+    views: list[ProgressView] = []
+
+    def started(run_id: str, folder: RunFolder) -> None:
+        console.print(f"Run {run_id} of migration {migration.name}", style="dim")
+        view = ProgressView(console, folder.path / "progress")
+        views.append(view)
+        view.__enter__()
+
+    try:
+        outcome = launch(migration, f"{migration.name}_rehearsal", started)
+    finally:
+        for view in views:
+            view.__exit__(None, None, None)
+    return Evidence.model_validate_json(outcome.folder.evidence.read_bytes()), outcome.folder
+
+
+def copy_artefacts(folder: RunFolder, out: Path) -> None:
+    """Copy what a run leaves for people and machines into ``out``, readable by the owner only."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ARTEFACTS:
+        if (folder.path / name).exists():
+            shutil.copyfile(folder.path / name, out / name)
+            (out / name).chmod(0o600)
+
+
+def ui_command(migration: homes.Migration) -> str:
+    """The command that opens the UI on this migration's home."""
+    if migration.home == Path(homes.DEFAULT).absolute():
+        return "migration-assets ui"
+    return f"{homes.VARIABLE}={migration.home} migration-assets ui"
