@@ -19,7 +19,7 @@ from psycopg2 import sql
 
 from migration_assets.postgres import embedded
 
-VERIFICATION = ("content", "values", "structure")
+VERIFICATION = ("checks", "structure")
 """Stages of ``evidence.json`` that only prove."""
 
 LOAD_FILE = """
