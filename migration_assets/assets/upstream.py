@@ -75,6 +75,10 @@ def _adopt(run: Run, other: RunFolder, slug: str) -> None:
         if (other.path / name).exists() and not (own.path / name).exists():
             (own.path / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copyfile(other.path / name, own.path / name)
+    for snapshot in other.path.glob(f"{other.snapshot.name}*"):
+        # The same file under a second name: it stays when the earlier run is pruned.
+        if not (own.path / snapshot.name).exists():
+            (own.path / snapshot.name).hardlink_to(snapshot)
 
 
 def loaded(
