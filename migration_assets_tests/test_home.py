@@ -77,7 +77,7 @@ def test_same_source_target_and_schema_are_the_same_migration(tmp_path):
     first = found(tmp_path, SOURCE)
     assert first.name == "my_shop"
     assert found(tmp_path, SOURCE) == first
-    assert found(tmp_path, SOURCE, schema="my_shop") == first
+    assert homes.choose(tmp_path, SOURCE, None, "my_shop")[1] == first
 
 
 def test_other_schema_target_or_file_of_the_same_stem_gets_a_name_of_its_own(tmp_path):

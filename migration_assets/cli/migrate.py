@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -51,7 +50,7 @@ def command(
     if out is not None:
         copy_artefacts(folder, out)
     if as_json:
-        click.echo(json.dumps(evidence.model_dump(mode="json"), indent=1))
+        click.echo(evidence.to_json())
     else:
         from migration_assets.reports.summary import print_summary
 
@@ -132,7 +131,7 @@ def run_rehearsal(console: Console, migration: homes.Migration) -> tuple[Evidenc
     finally:
         for view in views:
             view.__exit__(None, None, None)
-    return Evidence.model_validate_json(outcome.folder.evidence.read_bytes()), outcome.folder
+    return Evidence.from_json(outcome.folder.evidence.read_bytes()), outcome.folder
 
 
 def copy_artefacts(folder: RunFolder, out: Path) -> None:

@@ -1,0 +1,87 @@
+"""``migration-assets verify``: prove again, or disprove, a loaded schema."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import click
+from rich.console import Console
+
+from migration_assets import home as homes
+from migration_assets import proof
+from migration_assets.cli.local_run import local_run
+from migration_assets.cli.migrate import copy_artefacts
+from migration_assets.cli.progress_view import ProgressView
+from migration_assets.core.config import TargetConfig
+from migration_assets.errors import BrokenOffError
+from migration_assets.postgres.connect import resolve_target
+
+
+@click.command("verify")
+@click.argument("source")
+@click.option("--target", default="embedded", help="postgresql://user@host:port/database.")
+@click.option("--schema", required=True, help="The schema to prove.")
+@click.option("--name", help="Follow the defs.yaml of this migration of the migration home.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep evidence, report, ledger and quarantine in this folder.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON.")
+def command(
+    source: str, target: str, schema: str, name: str | None, out: Path | None, as_json: bool
+) -> int:
+    """Prove that SCHEMA of TARGET holds all of SOURCE, without loading anything.
+
+    Every cell is compared, the expectations and the structure are checked as in a run. It does not
+    matter which tool loaded the schema. Exit codes are those of migrate; nothing is kept unless
+    --out says so.
+    """
+    home = homes.home_path()
+    destination = resolve_target(TargetConfig(url=target), schema, home, home)
+    proof.check_target(destination)
+    console = Console(stderr=as_json, highlight=False)
+    started = datetime.now(UTC)
+    with local_run(source, name, spill=True) as run:
+        broken = None
+        try:
+            with ProgressView(console, run.folder.path / "progress"):
+                proof.prove(
+                    run.reader,
+                    run.catalog,
+                    run.profile,
+                    run.config,
+                    run.plan(),
+                    destination,
+                    run.folder,
+                    run.progress,
+                )
+        except BrokenOffError as error:
+            broken = str(error)
+        from migration_assets import reports
+        from migration_assets.reports.summary import print_summary
+
+        evidence = reports.write(
+            run.folder,
+            reports.build_evidence(
+                run.folder,
+                run.config,
+                homes.TARGET,
+                str(uuid4()),
+                "verify",
+                started,
+                datetime.now(UTC),
+                failure=broken,
+                broken_off=broken is not None,
+                planned=proof.STAGES,
+            ),
+        )
+        if out is not None:
+            copy_artefacts(run.folder, out)
+        if as_json:
+            click.echo(evidence.to_json())
+        else:
+            print_summary(console, evidence, out)
+    return evidence.run.exit_code

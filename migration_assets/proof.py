@@ -1,0 +1,198 @@
+"""Prove, or disprove, a schema that is loaded already: the checks of a run, without loading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from time import monotonic
+
+from pydantic import TypeAdapter
+
+from migration_assets import extract
+from migration_assets.core.catalog import Catalog, SkippedObject
+from migration_assets.core.config import MigrationConfig
+from migration_assets.core.plan import Plan, TablePlan, without
+from migration_assets.core.profile import Profile
+from migration_assets.core.results import (
+    ContentResult,
+    Finding,
+    Manifest,
+    SourceResult,
+    StageResult,
+    StepFailure,
+    TargetResult,
+)
+from migration_assets.errors import BrokenOffError, InputError, MigrationError, NotProvenError
+from migration_assets.expectations.client import ExpectationsWorker
+from migration_assets.expectations.suite import derive_suite
+from migration_assets.postgres import connect, marker
+from migration_assets.postgres.connect import Target
+from migration_assets.progress import Progress
+from migration_assets.run_folder import RunFolder
+from migration_assets.sources.base import SnapshotReader
+from migration_assets.verify import content, real_schema, structure
+from migration_assets.verify.agreement import disagreements
+
+STAGES = ("extract", "content", "values", "structure")
+"""What a proof is made of; the evidence asks for no other stage."""
+
+_FINDINGS: TypeAdapter[list[Finding]] = TypeAdapter(list[Finding])
+
+
+def check_target(target: Target) -> None:
+    """Look whether there is a schema to prove anything about; raises InputError."""
+    with (
+        connect.session(target, "the look at the target") as connection,
+        connection.cursor() as cursor,
+    ):
+        if not marker.schema_exists(cursor, target.schema):
+            raise InputError(
+                f'{target.location} has no schema "{target.schema}"; name another with --schema'
+            )
+
+
+def prove(
+    reader: SnapshotReader,
+    catalog: Catalog,
+    profile: Profile,
+    config: MigrationConfig,
+    plan: Plan,
+    target: Target,
+    folder: RunFolder,
+    progress: Progress,
+) -> None:
+    """Compare the schema of ``target`` with the snapshot; the results go to ``folder``.
+
+    Args:
+        reader: the snapshot.
+        catalog: its catalog.
+        profile: its profile, the lanes spilled to ``folder``.
+        config: gives the user's own expectations.
+        plan: what ought to be in the target.
+        target: the database and the schema to look at.
+        folder: takes results as those of a run.
+        progress: shows each table.
+
+    Raises:
+        BrokenOffError: the target was lost.
+    """
+    _keep(reader, catalog, profile, plan, target, folder)
+    there = set(real_schema.read_schema(target, target.schema).tables)
+    with ExpectationsWorker() as worker, connect.adbc(target) as connection:
+        worker.start()
+        for table in plan.tables:
+
+            def work(table: TablePlan = table) -> None:
+                source = catalog.table(table.source)
+                manifest = extract.write_table(reader, source, table, folder, progress)
+                folder.write_result("extract", table.slug, manifest)
+                if table.name not in there:
+                    folder.write_result("content", table.slug, _nothing(table, manifest))
+                    raise NotProvenError(f'table "{table.name}" is not in the target')
+                with closing(extract.open_parquet(folder, manifest.path)) as parquet:
+                    result = content.compare_table(
+                        target, target.schema, table, parquet, progress, reader=connection
+                    )
+                folder.write_result("content", table.slug, result)
+                own = config.expectations.get(table.source, ())
+                suite = derive_suite(table, manifest, profile.tables[table.source], own)
+                with progress.task("values", table.source, manifest.rows):
+                    values = worker.run(target, target.schema, table, suite)
+                folder.write_result("values", table.slug, values)
+
+            _stage(folder, f"verify_{table.slug}", work)
+    _stage(folder, "structure", lambda: _structure(reader, target, plan, profile, folder))
+
+
+def _keep(
+    reader: SnapshotReader,
+    catalog: Catalog,
+    profile: Profile,
+    plan: Plan,
+    target: Target,
+    folder: RunFolder,
+) -> None:
+    folder.write_catalog(catalog)
+    folder.write_profile(profile)
+    folder.write_plan(plan)
+    snapshot = reader.snapshot
+    folder.write_result(
+        "source",
+        "all",
+        SourceResult(
+            catalog.dialect or "file",
+            snapshot.source,
+            snapshot.id,
+            snapshot.taken_at,
+            snapshot.bytes,
+        ),
+    )
+    folder.write_result("target", "all", TargetResult(target.location, target.schema))
+
+
+def _stage(folder: RunFolder, name: str, work: Callable[[], None]) -> None:
+    """Do one piece of work; a failure is kept, and the rest goes on."""
+    started = monotonic()
+    try:
+        work()
+    except BrokenOffError:
+        raise
+    except MigrationError as error:
+        folder.write_result("failures", name, StepFailure(name, str(error), error.exit_code))
+    finally:
+        if not name.startswith("verify_"):
+            folder.write_result("stages", name, StageResult(name, monotonic() - started))
+
+
+def _nothing(table: TablePlan, manifest: Manifest) -> ContentResult:
+    """The result of comparing with a table that is not there."""
+    return ContentResult(
+        slug=table.slug,
+        rows_expected=manifest.rows,
+        rows_found=0,
+        identical=0,
+        missing=manifest.rows,
+        extra=0,
+        changed=0,
+    )
+
+
+def _structure(
+    reader: SnapshotReader, target: Target, plan: Plan, profile: Profile, folder: RunFolder
+) -> None:
+    """Structure findings; translated objects that are there must mean the same."""
+    found = structure.findings(target, target.schema, plan, profile)
+    missing = _missing_translated(found, plan)
+    if missing:
+        # A run takes back what it cannot translate truly, so its absence disproves nothing.
+        folder.write_withdrawn(missing)
+        found = structure.findings(target, target.schema, without(plan, missing), profile)
+    for item in disagreements(reader, target, target.schema, plan):
+        category = "references" if item.kind == "check" else "keys"
+        category = "schema" if item.kind == "view" else category
+        found.append(Finding(category, item.table or item.name, item.name, item.reason))
+    folder.write_text("results/structure/all.json", _FINDINGS.dump_json(found, indent=1).decode())
+
+
+def _missing_translated(found: list[Finding], plan: Plan) -> tuple[SkippedObject, ...]:
+    """The translated objects that findings name as missing."""
+    named = {(f.table, f.object) for f in found if f.problem.endswith("is missing")}
+    gone = [
+        SkippedObject("view", view.name, "", None, view.source_sql)
+        for view in plan.views
+        if (view.name, view.name) in named
+    ]
+    for table in plan.tables:
+        gone += [
+            SkippedObject("check", check.name, "", table.source, check.source_expression)
+            for check in table.checks
+            if (table.name, check.name) in named
+        ]
+        gone += [
+            SkippedObject("index", index.name, "", table.source, index.source_sql)
+            for index in table.indexes
+            if index.translated and (table.name, index.name) in named
+        ]
+    reason = "is not in the target: it was not translated, or has been dropped since"
+    return tuple(replace(item, reason=reason) for item in gone)
