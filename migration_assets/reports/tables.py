@@ -72,7 +72,7 @@ def _table(
         missing=content.missing if content else None,
         extra=content.extra if content else None,
         changed=content.changed if content else None,
-        columns_differing=content.columns if content else (),
+        columns_differing=_differing(content) if content else (),
         differences=tuple(
             ev.DifferenceEvidence.model_validate(vars(difference))
             for difference in (content.differences if content else ())[: ev.MAX_DIFFERENCES]
@@ -123,10 +123,10 @@ def _content_check(manifest: Manifest | None, content: ContentResult | None) -> 
             if (count := getattr(content, kind))
         ]
         keys = ", ".join(difference.key for difference in content.differences[:NAMED])
-        columns = ", ".join(f'"{name}"' for name in content.columns[:NAMED])
+        columns = ", ".join(f'"{name}"' for name in _differing(content)[:NAMED])
         problems.append(
             f"rows {', '.join(counts)}"
-            + (f", columns {columns}" if columns else "")
+            + (f", in columns {columns}" if columns else "")
             + (f", keys {keys}" if keys else "")
         )
     if manifest is None:
@@ -139,6 +139,12 @@ def _content_check(manifest: Manifest | None, content: ContentResult | None) -> 
     return _ran("content", problems, f"{content.identical:,} rows identical in every cell")
 
 
+def _differing(content: ContentResult) -> tuple[str, ...]:
+    """The columns that the listed differences are in, in the order they turned up."""
+    found = (difference.column for difference in content.differences)
+    return tuple(dict.fromkeys(column for column in found if column is not None))
+
+
 def _values_check(suite: SuiteResult | None) -> ev.Check:
     if suite is None:
         return _not_run("values")
@@ -146,12 +152,17 @@ def _values_check(suite: SuiteResult | None) -> ev.Check:
     problems = [
         (f'column "{result.column}": ' if result.column else "")
         + f"{result.expectation} ({result.expected}) "
-        + (f"failed: {result.error}" if result.error else f"found {result.observed}")
+        + (f"failed: {_first_line(result.error)}" if result.error else f"found {result.observed}")
         for result in failed[:NAMED]
     ]
     if len(failed) > NAMED:
         problems.append(f"{len(failed) - NAMED} more expectations do not hold")
     return _ran("values", problems, f"{len(suite.results)} expectations hold")
+
+
+def _first_line(error: str) -> str:
+    """The part of a driver's message that says what is wrong; the rest quotes the statement."""
+    return error.partition("; LINE ")[0].partition("; [SQL")[0]
 
 
 def _ran(name: str, problems: Sequence[str], good: str) -> ev.Check:
