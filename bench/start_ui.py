@@ -34,7 +34,7 @@ def seconds_until_graph(server: Server, tables: int) -> dict[str, Any]:
     with (server.work / "ui.log").open("w") as log:
         started = time.perf_counter()
         process = subprocess.Popen(
-            [*command, "--port", str(port), "--no-browser"],
+            [*command, "--port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
