@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.job_base import IJob, InMemoryJob
+from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.remote_origin import (
@@ -31,6 +32,7 @@ from migration_assets.assets.keys import Keys
 from migration_assets.assets.report import write_evidence
 from migration_assets.core.results import StepFailure
 from migration_assets.definitions import assemble
+from migration_assets.errors import NotProvenError
 from migration_assets.run_folder import RunFolder
 
 MODULE = "migration_assets.definitions"
@@ -101,36 +103,47 @@ def launch(
     # Step processes of the multiprocess executor find the migrations by it.
     os.environ[homes.VARIABLE] = str(migration.home)
     with instance(migration.home) as dagster:
-        definitions = assemble([migration])
-        job = definitions.resolve_job_def(job_name)
+        job = _job(migration, job_name)
         run = dagster.create_run_for_job(
-            job,
+            job.get_definition(),
             run_config=_QUIET,
             remote_job_origin=_repository_origin().get_job_origin(job_name),
         )
         folder = migration.run_folder(run.run_id)
         if started:
             started(run.run_id, folder)
-        lost = _execute(dagster, InMemoryJob(job), run)
+        lost = _execute(dagster, job, run)
         final = dagster.get_run_record_by_id(run.run_id)
     assert final is not None, "it was made above"
     status = final.dagster_run.status
     if job_name == Keys(migration.name).rehearsal:
         _complete_evidence(migration, folder, final, lost)
-    failures = tuple(folder.read_results("failures", StepFailure).values())
-    return RunOutcome(run.run_id, status.value, folder, failures)
+    failures = list(folder.read_results("failures", StepFailure).values())
+    if lost is not None:
+        failures.append(StepFailure(job_name, lost, NotProvenError.exit_code))
+    return RunOutcome(run.run_id, status.value, folder, tuple(failures))
 
 
-def _execute(dagster: dg.DagsterInstance, job: InMemoryJob, run: dg.DagsterRun) -> str | None:
+def _job(migration: homes.Migration, name: str) -> IJob:
+    """The job, in a form that the executor's processes can make again where it has some."""
+    if migration.config.executor == "multiprocess":
+        home = ReconstructableRepository.for_module(MODULE, "defs", str(Path.cwd()))
+        return home.get_reconstructable_job(name)
+    # Of this migration only: those of a whole home take longer than a small run.
+    return InMemoryJob(assemble([migration]).resolve_job_def(name))
+
+
+def _execute(dagster: dg.DagsterInstance, job: IJob, run: dg.DagsterRun) -> str | None:
     """Run to the end; returns why the run failed, if it is not for one of its steps."""
     lost = None
     with closing(execute_run_iterator(job, run, dagster)) as events:
         # Dagster turns Ctrl-C into the failure of the step at work.
         for event in events:
             if event.event_type is dg.DagsterEventType.RUN_FAILURE:
-                error = event.job_failure_data.error
-                if error and error.cls_name != dg.DagsterExecutionInterruptedError.__name__:
-                    lost = " ".join(error.message.split())
+                data = event.job_failure_data
+                # A step that failed has kept its reason in the run folder.
+                if data.error and data.first_step_failure_event is None:
+                    lost = " ".join(data.error.message.split())
     return lost
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -142,9 +143,12 @@ def test_many_tables_are_loaded_and_checked_in_ops_of_fifty(tmp_path):
     assert len([n for n in names if n.startswith("shop_staging_checks")]) == 3
 
 
-def test_multiprocess_is_chosen_in_yaml_and_spreads_the_tables(migration):
+def test_multiprocess_is_chosen_in_yaml_and_spreads_large_tables(migration):
     job = assemble([migration]).resolve_job_def("shop_rehearsal")
     assert job.executor_def.name == "in_process"
+    state = State.read(migration.state)
+    large = tuple(replace(table, bytes=100 << 20) for table in state.catalog.tables)
+    State(replace(state.catalog, tables=large)).write(migration.state)
     spread = assemble([configure(migration, "  executor: multiprocess\n")])
     job = spread.resolve_job_def("shop_rehearsal")
     assert job.executor_def.name == "multiprocess"

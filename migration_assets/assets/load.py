@@ -20,13 +20,18 @@ from migration_assets.state import State
 BATCH = 50
 """Tables of one op: what Dagster handles quickly, and what one process works through."""
 PARALLEL = 4
-"""Ops that share the tables where each step has a process of its own."""
+"""Most ops that share fewer tables, where each step has a process of its own."""
+PARALLEL_BYTES = 64 << 20
+"""Bytes of source tables that are worth a process of their own, which takes seconds to start."""
 
 
 def table_batches(migration: Migration, state: State, plan: Plan) -> list[list[TablePlan]]:
     """The planned tables in batches balanced by bytes; loads and their checks share them."""
     weighted = [(table, state.catalog.table(table.source).bytes or 1) for table in plan.tables]
-    least = PARALLEL if migration.config.executor == "multiprocess" else 1
+    least = 1
+    if migration.config.executor == "multiprocess":
+        worth = sum(weight for _, weight in weighted) // PARALLEL_BYTES
+        least = min(max(worth, 1), PARALLEL)
     return batches(weighted, BATCH, least)
 
 

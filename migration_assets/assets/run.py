@@ -120,12 +120,12 @@ def run_resource(migration: Migration) -> dg.ResourceDefinition:
 
     @dg.resource(description=f"The run of migration {migration.name}: folder, targets, progress.")
     def run(context: Any) -> Iterator[Run]:
-        run_id = continued_run(context.instance, context.dagster_run)
+        run_id = continued_run(context.instance, context.run)
         folder = migration.run_folder(run_id).create()
         progress = Progress(folder.path / "progress", context.log.info)
-        record = context.instance.get_run_record_by_id(context.run_id)
+        record = context.instance.get_run_record_by_id(context.run.run_id)
         began = record.start_time if record and record.start_time else time.time()
-        job = context.dagster_run.job_name
+        job = context.run.job_name
         started = datetime.fromtimestamp(began, UTC)
         current = Run(migration, run_id, job, folder, started, progress)
         try:
