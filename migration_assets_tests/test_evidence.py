@@ -102,7 +102,7 @@ SPOILED: list[tuple[str, Callable[[RunFolder], None], str]] = [
             columns=("id",),
             differences=(Difference("changed", "[5]", "id", "5", "6"),),
         ),
-        'table "orders", content: rows 1 changed, columns "id", keys [5]',
+        'table "orders", content: rows 1 changed, in columns "id", keys [5]',
     ),
     (
         "expectation failed",

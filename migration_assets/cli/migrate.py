@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -55,7 +58,7 @@ def command(
         from migration_assets.reports.summary import print_summary
 
         print_summary(console, evidence, folder.path)
-        console.print(f"\nSee this run in the Dagster UI:  {ui_command(migration)}")
+        console.print(f"\nSee this run in the Dagster UI:  {ui_command(migration)}", soft_wrap=True)
     return evidence.run.exit_code
 
 
@@ -144,7 +147,10 @@ def copy_artefacts(folder: RunFolder, out: Path) -> None:
 
 
 def ui_command(migration: homes.Migration) -> str:
-    """The command that opens the UI on this migration's home."""
+    """The command that opens the UI on this migration's home, as this command was called."""
+    if "MAKELEVEL" in os.environ:
+        return "make ui"
+    program = shlex.join([sys.argv[0], "ui"])
     if migration.home == Path(homes.DEFAULT).absolute():
-        return "migration-assets ui"
-    return f"{homes.VARIABLE}={migration.home} migration-assets ui"
+        return program
+    return f"{homes.VARIABLE}={shlex.quote(str(migration.home))} {program}"
