@@ -88,7 +88,7 @@ def running(home: Path, port: int | None = None) -> Iterator[Ui]:
     }
     workspace = ["-w", str(resources.files("migration_assets").joinpath("workspace.yaml"))]
     web = [*_tool("dagster_webserver"), "-h", HOST, "-p", str(chosen), *workspace]
-    daemon = [*_tool("dagster._daemon.cli"), "run", *workspace]
+    daemon = [*_tool("dagster._daemon"), "run", *workspace]
     processes: list[subprocess.Popen[bytes]] = []
     try:
         url = f"http://{HOST}:{chosen}"
