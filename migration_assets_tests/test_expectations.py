@@ -19,12 +19,12 @@ from migration_assets.core.profile import ColumnProfile, Lane, TableProfile
 from migration_assets.core.results import ColumnFacts, Manifest, SuiteResult
 from migration_assets.core.types import PgType
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
+from migration_assets.expectations.arguments import exact_number
 from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets.expectations.suite import (
     Expectation,
     Suite,
     derive_suite,
-    exact_number,
     own_expectations,
 )
 from migration_assets.postgres.connect import Target

@@ -19,7 +19,7 @@ from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.registry import get_expectation_impl
 from psycopg2.extensions import make_dsn
 
-from migration_assets.expectations.suite import exact_number, rename_columns
+from migration_assets.expectations.arguments import exact_number, rename_columns
 
 CONNECT_TIMEOUT = "5"
 MAX_TEXT = 300

@@ -8,10 +8,8 @@ so that a suite costs about one scan. Uniqueness is left to the keys, and every 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -21,13 +19,10 @@ from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.profile import ColumnProfile, Lane, TableProfile
 from migration_assets.core.results import ColumnFacts, Manifest
 from migration_assets.errors import InputError
+from migration_assets.expectations.arguments import columns_named, exact_number
 
 LENGTH_VALUES = 4_000_000
 """Texts measured per table: ``length`` costs about 0.1 s per million, so wide text tables stop."""
-
-COLUMN_ARGUMENTS = ("column", "column_A", "column_B")
-COLUMN_LIST_ARGUMENTS = ("column_list", "column_set")
-_CONDITION_COLUMN = re.compile(r"""col\((?P<mark>["'])(?P<name>.*?)(?P=mark)\)""")
 
 
 @dataclass(frozen=True)
@@ -126,35 +121,6 @@ def own_expectations(
     return tuple(own)
 
 
-def columns_named(kwargs: dict[str, Any]) -> Iterator[str]:
-    """The columns that the arguments of an expectation name."""
-    for argument in COLUMN_ARGUMENTS:
-        if isinstance(kwargs.get(argument), str):
-            yield kwargs[argument]
-    for argument in COLUMN_LIST_ARGUMENTS:
-        yield from kwargs.get(argument) or ()
-    if isinstance(kwargs.get("row_condition"), str):
-        for match in _CONDITION_COLUMN.finditer(kwargs["row_condition"]):
-            yield match["name"]
-
-
-def rename_columns(kwargs: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """The arguments with each column called by its name in ``names``, others as they are."""
-    renamed = dict(kwargs)
-    for argument in COLUMN_ARGUMENTS:
-        if isinstance(renamed.get(argument), str):
-            renamed[argument] = names.get(renamed[argument], renamed[argument])
-    for argument in COLUMN_LIST_ARGUMENTS:
-        if renamed.get(argument):
-            renamed[argument] = [names.get(name, name) for name in renamed[argument]]
-    if isinstance(renamed.get("row_condition"), str):
-        renamed["row_condition"] = _CONDITION_COLUMN.sub(
-            lambda match: f'col("{names.get(match["name"], match["name"])}")',
-            renamed["row_condition"],
-        )
-    return renamed
-
-
 def _presence(column: ColumnPlan, facts: ColumnFacts | None, rows: int) -> Iterator[Expectation]:
     if not column.nullable:
         yield _column("expect_column_values_to_not_be_null", column)
@@ -190,14 +156,6 @@ def _number(column: ColumnPlan, text: str | None) -> int | float | None:
         number = exact_number(text)
         return number if math.isfinite(number) else None
     return None
-
-
-def exact_number(text: str) -> int | float:
-    """A decimal as int if it is whole, else the nearest double; both sides are read by this."""
-    number = Decimal(text)
-    if number.is_finite() and number == number.to_integral_value():
-        return int(number)
-    return float(number)
 
 
 def _length(
