@@ -10,7 +10,7 @@ import dagster as dg
 
 from migration_assets import extract
 from migration_assets.assets.keys import Keys, batches, op_names
-from migration_assets.assets.metadata import column_schema, rate
+from migration_assets.assets.metadata import code_version, column_schema, rate
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.plan import Plan, TablePlan
@@ -85,6 +85,7 @@ def _assets(
         run: Run = getattr(context.resources, keys.run_resource)
         chosen = {slug: key for key, slug in wanted.items() if key in context.selected_asset_keys}
         with step(run, context, "convert") as current, opened(run, slugs, cached) as extraction:
+            current.restart_clock()
             if extraction.plan.digest != cached and cached is not None:
                 context.log.warning(
                     "The source is not as it was when it was last read: this run follows a new "
@@ -234,4 +235,5 @@ def _result(
             RUN_FOLDER: dg.MetadataValue.path(str(run.folder.path)),
             "snapshot": extraction.reader.snapshot.id,
         },
+        tags=code_version(extraction.plan.digest),
     )

@@ -7,7 +7,7 @@ import dagster as dg
 
 from migration_assets import load
 from migration_assets.assets.keys import Keys, batches, op_names
-from migration_assets.assets.metadata import column_schema, rate
+from migration_assets.assets.metadata import code_version, column_schema, rate
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.assets.upstream import extract_folder
 from migration_assets.core.plan import Plan, TablePlan
@@ -105,7 +105,7 @@ def _assets(
                 return result
 
             for table, result in current.each(tables, work):
-                yield _result(chosen[table.slug], run, target, table, result)
+                yield _result(chosen[table.slug], run, target, table, result, plan.digest)
 
     return load_op
 
@@ -127,7 +127,7 @@ def prepare(run: Run, target: str, plan: Plan) -> None:
 
 
 def _result(
-    key: dg.AssetKey, run: Run, target: str, table: TablePlan, result: LoadResult
+    key: dg.AssetKey, run: Run, target: str, table: TablePlan, result: LoadResult, digest: str
 ) -> dg.MaterializeResult[Any]:
     return dg.MaterializeResult(
         asset_key=key,
@@ -141,4 +141,5 @@ def _result(
             "bytes": result.bytes,
             RUN_FOLDER: dg.MetadataValue.path(str(run.folder.path)),
         },
+        tags=code_version(digest),
     )

@@ -13,7 +13,7 @@ def column_schema(table: TablePlan, by_source: Table | None = None) -> dg.TableS
         table: its plan; names and types are PostgreSQL's.
         by_source: where given, the stored columns only, described by what the source declares.
     """
-    unique = {columns[0] for key in table.uniques if len(columns := key.columns) == 1}
+    unique = {key.columns[0] for key in table.uniques if len(key.columns) == 1}
     columns = table.stored_columns if by_source else table.columns
     return dg.TableSchema(
         columns=[
@@ -50,3 +50,11 @@ def _constraints(table: TablePlan, column: str) -> list[str]:
 def rate(rows: int, seconds: float) -> float:
     """Rows per second, 0 where no time was measured."""
     return round(rows / seconds, 1) if seconds > 0 else 0.0
+
+
+def code_version(digest: str) -> dict[str, str]:
+    """The tag that says which plan a table was made by: the run's own, which may be newer.
+
+    The definitions of a first run know no profile yet, so their version could only be a guess.
+    """
+    return {"dagster/code_version": digest}
