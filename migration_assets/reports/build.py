@@ -231,7 +231,9 @@ def _target(
 
 def _plan(folder: RunFolder, plan: Plan | None) -> ev.PlanEvidence:
     followed = folder.read_result("plan", "all", PlanResult)
-    digest = plan.digest if plan else None
+    # What was withdrawn after the load makes no other plan: the next run plans it again.
+    planned = plan.digest if plan else None
+    digest = followed.digest if followed else planned
     cached = followed.cached_digest if followed else None
     decisions = tuple(ev.DecisionEvidence(**vars(d)) for d in plan.decisions) if plan else ()
     return ev.PlanEvidence(

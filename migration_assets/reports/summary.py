@@ -122,6 +122,11 @@ def _notes(evidence: Evidence) -> list[str]:
         number = len(evidence.skipped)
         noun = "object does" if number == 1 else "objects do"
         notes.append(f"{number} {noun} not come along ({listed}): see the report")
+    dangling = [d for d in evidence.plan.decisions if d.choice == "NOT VALID"]
+    if dangling:
+        listed = ", ".join(f"{d.table} ({d.column}): {d.value}" for d in dangling[:SHOWN_REASONS])
+        keys = "foreign key is" if len(dangling) == 1 else "foreign keys are"
+        notes.append(f"{len(dangling)} {keys} NOT VALID, rows without a parent: {listed}")
     if evidence.plan.changed:
         notes.append("the plan differs from that of the definitions: refresh them")
     return notes
