@@ -19,7 +19,7 @@ def assemble(migrations: list[Migration]) -> dg.Definitions:
     """The definitions of some migrations; none of their sources is opened."""
     components = [DatabaseMigrationComponent.of(migration) for migration in migrations]
     return dg.Definitions.merge(
-        dg.Definitions(executor=dg.in_process_executor, loggers={"console": _quiet}),
+        dg.Definitions(executor=dg.in_process_executor, loggers={"console": _QUIET}),
         *(
             component.build_defs_from_state(None, path if path.exists() else None)
             for component in components
@@ -28,8 +28,10 @@ def assemble(migrations: list[Migration]) -> dg.Definitions:
     )
 
 
-@dg.logger(description="Nothing on the console: all of it is in the event log.")
-def _quiet(_context: dg.InitLoggerContext) -> logging.Logger:
+def _silence(_context: dg.InitLoggerContext) -> logging.Logger:
     logger = logging.Logger("migration_assets.console", level=logging.CRITICAL + 1)
     logger.addHandler(logging.NullHandler())
     return logger
+
+
+_QUIET = dg.LoggerDefinition(_silence, description="Nothing: all of it is in the event log.")

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.job_base import IJob, InMemoryJob
@@ -32,7 +33,7 @@ from migration_assets.assets.keys import Keys
 from migration_assets.assets.report import write_evidence
 from migration_assets.core.results import StepFailure
 from migration_assets.definitions import assemble
-from migration_assets.errors import NotProvenError
+from migration_assets.errors import BrokenOffError, NotProvenError
 from migration_assets.run_folder import RunFolder
 
 MODULE = "migration_assets.definitions"
@@ -50,7 +51,7 @@ _OWN_TERMINAL = {
 }
 """Capturing output would redirect this process's terminal, on which the progress is shown."""
 
-_QUIET = {"loggers": {"console": {}}}
+_QUIET: dict[str, Any] = {"loggers": {"console": {}}}
 """Names the logger of ``definitions``, which is silent; Dagster's own prints every event."""
 
 
@@ -120,7 +121,7 @@ def launch(
         _complete_evidence(migration, folder, final, lost)
     failures = list(folder.read_results("failures", StepFailure).values())
     if lost is not None:
-        failures.append(StepFailure(job_name, lost, NotProvenError.exit_code))
+        failures.append(lost)
     return RunOutcome(run.run_id, status.value, folder, tuple(failures))
 
 
@@ -133,22 +134,23 @@ def _job(migration: homes.Migration, name: str) -> IJob:
     return InMemoryJob(assemble([migration]).resolve_job_def(name))
 
 
-def _execute(dagster: dg.DagsterInstance, job: IJob, run: dg.DagsterRun) -> str | None:
+def _execute(dagster: dg.DagsterInstance, job: IJob, run: dg.DagsterRun) -> StepFailure | None:
     """Run to the end; returns why the run failed, if it is not for one of its steps."""
-    lost = None
-    with closing(execute_run_iterator(job, run, dagster)) as events:
-        # Dagster turns Ctrl-C into the failure of the step at work.
-        for event in events:
-            if event.event_type is dg.DagsterEventType.RUN_FAILURE:
-                data = event.job_failure_data
-                # A step that failed has kept its reason in the run folder.
-                if data.error and data.first_step_failure_event is None:
-                    lost = " ".join(data.error.message.split())
-    return lost
+    data = None
+    for event in execute_run_iterator(job, run, dagster):
+        if event.event_type is dg.DagsterEventType.RUN_FAILURE:
+            data = event.job_failure_data
+    # A step that failed has kept its reason in the run folder, an interrupted one as well.
+    if data is None or data.error is None or data.first_step_failure_event is not None:
+        return None
+    if data.error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+        return StepFailure(run.job_name, "the run was interrupted", BrokenOffError.exit_code)
+    line = " ".join(data.error.message.split())
+    return StepFailure(run.job_name, line, NotProvenError.exit_code)
 
 
 def _complete_evidence(
-    migration: homes.Migration, folder: RunFolder, final: RunRecord, lost: str | None
+    migration: homes.Migration, folder: RunFolder, final: RunRecord, lost: StepFailure | None
 ) -> None:
     """Write the evidence where no step could, or did after the run was stopped."""
     canceled = final.dagster_run.status is dg.DagsterRunStatus.CANCELED
@@ -161,8 +163,8 @@ def _complete_evidence(
         folder,
         final.dagster_run.job_name,
         began,
-        failure="the run was interrupted" if canceled else lost,
-        broken_off=canceled,
+        failure=lost.message if lost else "the run was canceled" if canceled else None,
+        broken_off=canceled or (lost is not None and lost.exit_code == BrokenOffError.exit_code),
     )
 
 

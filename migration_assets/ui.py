@@ -1,4 +1,4 @@
-"""The Dagster UI on a migration home: webserver and daemon, and the embedded target kept running."""
+"""The Dagster UI on a migration home: webserver, daemon, and the embedded target kept running."""
 
 from __future__ import annotations
 

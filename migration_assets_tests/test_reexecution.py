@@ -81,9 +81,9 @@ def test_run_of_the_command_line_is_in_the_history_and_its_failed_part_is_done_a
             "repositoryName": "__repository__",
             "repositoryLocationName": "migration_assets",
         }
-        started = ask(
-            shown.url, REEXECUTE, parent=failed.run_id, strategy="FROM_ASSET_FAILURE"
-        )["launchRunReexecution"]
+        started = ask(shown.url, REEXECUTE, parent=failed.run_id, strategy="FROM_ASSET_FAILURE")[
+            "launchRunReexecution"
+        ]
         assert started["__typename"] == "LaunchRunSuccess", started
         done = wait_for(shown.url, started["run"]["runId"])
 
@@ -98,9 +98,7 @@ def test_run_of_the_command_line_is_in_the_history_and_its_failed_part_is_done_a
     }
     with psycopg2.connect(pg_url) as connection, connection.cursor() as cursor:
         for table, count in {"users": 3, "order items": 4, "report": 2}.items():
-            cursor.execute(
-                sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))
-            )
+            cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table)))
             assert cursor.fetchone() == (count,)
     # It went on in the folder of the run that it finished, and proved all of it.
     evidence = Evidence.from_json(failed.folder.evidence.read_bytes())

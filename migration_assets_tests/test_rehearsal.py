@@ -37,9 +37,7 @@ def migration(tmp_path, pg_url, schema) -> Migration:
 
 def rows(url: str, schema: str, table: str) -> list[tuple]:
     with psycopg2.connect(url) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            sql.SQL("SELECT * FROM {} ORDER BY 1").format(sql.Identifier(schema, table))
-        )
+        cursor.execute(sql.SQL("SELECT * FROM {} ORDER BY 1").format(sql.Identifier(schema, table)))
         return cursor.fetchall()
 
 
@@ -71,7 +69,9 @@ def materialize(migration: Migration, selection: dg.AssetSelection, raise_on_err
 
 def tables_only(stage: str) -> dg.AssetSelection:
     """The tables of a stage without their checks."""
-    parts = [f"{slug}_" if slug == "report" and stage == "staging" else slug for slug in SLUGS.values()]
+    parts = [
+        f"{slug}_" if slug == "report" and stage == "staging" else slug for slug in SLUGS.values()
+    ]
     keys = dg.AssetSelection.assets(*(["shop", stage, part] for part in parts))
     return keys.without_checks()
 
@@ -111,7 +111,11 @@ def test_materializations_carry_numbers_columns_and_places(migration):
             part: dagster.get_latest_materialization_event(
                 dg.AssetKey(["shop", *part])
             ).asset_materialization.metadata
-            for part in (("extract", "order_items"), ("staging", "order_items"), ("staging", "report"))
+            for part in (
+                ("extract", "order_items"),
+                ("staging", "order_items"),
+                ("staging", "report"),
+            )
         }
     for part in (("extract", "order_items"), ("staging", "order_items")):
         assert metadata[part]["dagster/row_count"].value == 4
@@ -141,7 +145,9 @@ def test_second_rehearsal_replaces_the_first_and_keeps_it_as_the_way_back(
     assert schemas(pg_url, schema) == {schema, f"{schema}__previous"}
 
 
-def test_failed_check_of_the_users_own_holds_the_swap_and_leaves_evidence(migration, pg_url, schema):
+def test_failed_check_of_the_users_own_holds_the_swap_and_leaves_evidence(
+    migration, pg_url, schema
+):
     migration = configure(
         migration,
         "  expectations:\n    users:\n"
@@ -166,7 +172,9 @@ def test_failed_check_of_the_users_own_holds_the_swap_and_leaves_evidence(migrat
         ("INSERT INTO {} SELECT * FROM {} WHERE id = 2", ("extra", "[2]")),
     ],
 )
-def test_planted_fault_fails_the_content_check_naming_table_and_key(migration, pg_url, fault, words):
+def test_planted_fault_fails_the_content_check_naming_table_and_key(
+    migration, pg_url, fault, words
+):
     run = materialize(migration, tables_only("extract") | tables_only("staging"))
     incoming = f"{migration.config.schema_of('staging')}__in_{run.run_id[:8]}"
     with psycopg2.connect(pg_url) as connection, connection.cursor() as cursor:
@@ -186,7 +194,9 @@ def test_planted_fault_fails_the_values_check_naming_table_and_expectation(migra
     run = materialize(migration, tables_only("extract") | tables_only("staging"))
     incoming = f"{migration.config.schema_of('staging')}__in_{run.run_id[:8]}"
     with psycopg2.connect(pg_url) as connection, connection.cursor() as cursor:
-        cursor.execute(sql.SQL("DELETE FROM {} WHERE id = 2").format(sql.Identifier(incoming, "users")))
+        cursor.execute(
+            sql.SQL("DELETE FROM {} WHERE id = 2").format(sql.Identifier(incoming, "users"))
+        )
     result = materialize(migration, checks_of("users", "values"), raise_on_error=False)
     (check,) = result.get_asset_check_evaluations()
     assert not check.passed
@@ -208,13 +218,12 @@ def test_planted_fault_fails_the_structure_check_of_its_category(
     launch(migration, "shop_rehearsal")
     with psycopg2.connect(pg_url) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT conname FROM pg_constraint WHERE contype = 'f' AND connamespace = %s::regnamespace",
+            "SELECT conname FROM pg_constraint"
+            " WHERE contype = 'f' AND connamespace = %s::regnamespace",
             (f'"{schema}"',),
         )
         (key,) = cursor.fetchone()
-        cursor.execute(
-            sql.SQL(fault).format(s=sql.Identifier(schema), fk=sql.Identifier(key))
-        )
+        cursor.execute(sql.SQL(fault).format(s=sql.Identifier(schema), fk=sql.Identifier(key)))
     selection = checks_of("constraints", "schema", "keys", "references")
     result = materialize(migration, selection, raise_on_error=False)
     checks = {c.check_name: c for c in result.get_asset_check_evaluations()}
@@ -244,7 +253,9 @@ def test_load_without_any_extract_says_what_to_materialize(migration):
 
 def test_part_of_the_tables_never_goes_live(migration, pg_url, schema):
     some = dg.AssetSelection.assets(
-        ["shop", "extract", "users"], ["shop", "staging", "users"], ["shop", "staging", "constraints"]
+        ["shop", "extract", "users"],
+        ["shop", "staging", "users"],
+        ["shop", "staging", "constraints"],
     )
     result = materialize(migration, some.without_checks(), raise_on_error=False)
     (failure,) = [e for e in result.all_events if e.is_step_failure]
@@ -314,11 +325,13 @@ from migration_assets import home
 from migration_assets.launch import launch
 migration = home.load(Path(sys.argv[1]), "shop")
 outcome = launch(migration, "shop_rehearsal", lambda run, folder: print(folder.path, flush=True))
-print(outcome.status, [f.exit_code for f in outcome.failures])
+print(outcome.status, {f.exit_code for f in outcome.failures})
 """
 
 
-def test_interrupted_run_ends_as_broken_off_and_the_live_schema_stays(migration, pg_url, schema, tmp_path):
+def test_interrupted_run_ends_as_broken_off_and_the_live_schema_stays(
+    migration, pg_url, schema, tmp_path
+):
     assert launch(migration, "shop_rehearsal").success
     with sqlite3.connect(tmp_path / "shop.db") as source:
         source.execute("DELETE FROM users WHERE id = 2")
@@ -339,6 +352,6 @@ def test_interrupted_run_ends_as_broken_off_and_the_live_schema_stays(migration,
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    assert output.split() == ["FAILURE", "[3]"]
+    assert output.split() == ["FAILURE", "{3}"]
     assert evidence(migration.run_folder(folder.name)).run.verdict is Verdict.BROKEN_OFF
     assert len(rows(pg_url, schema, "users")) == 3

@@ -41,7 +41,7 @@ def _constraints(migration: Migration, plan: Plan, target: str) -> dg.AssetsDefi
             dg.AssetSpec(
                 keys.step(target, "constraints"),
                 deps=[keys.table(target, table.slug) for table in plan.tables],
-                description="Keys, indexes, references, checks, views and statistics of all tables.",
+                description="Keys, indexes, references, checks, views and statistics of all.",
                 group_name=keys.group(target),
                 kinds={"postgres"},
             )

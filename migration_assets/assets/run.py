@@ -147,6 +147,11 @@ class Step:
     name: str
     failures: dict[str, Exception] = field(default_factory=dict)
     blocked: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    def restart_clock(self) -> None:
+        """Count the stage's seconds from now: what went before has noted its own."""
+        self.started = time.monotonic()
 
     def each(
         self,
@@ -192,7 +197,6 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
         dagster.Failure: for every failure; its description names the tables, so that a
             re-execution from failure can do these alone.
     """
-    started = time.monotonic()
     current = Step(run, context.op_def.name)
     record = run.folder.path / "results" / "failures" / f"{current.name}.json"
     record.unlink(missing_ok=True)
@@ -208,7 +212,7 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
             current.name, _line(error), _exit_code(error), tuple(current.failures)
         )
         run.folder.write_result("failures", current.name, failure)
-        run.note_seconds(stage, started)
+        run.note_seconds(stage, current.started)
         run.write_evidence()
         if isinstance(error, MigrationError):
             raise dg.Failure(
@@ -217,7 +221,7 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
                 allow_retries=False,
             ) from error
         raise
-    run.note_seconds(stage, started)
+    run.note_seconds(stage, current.started)
     if current.blocked:
         run.write_evidence()
 

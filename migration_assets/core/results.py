@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -241,10 +242,9 @@ def to_json(record: object) -> str:
 
 def from_json(kind: type[T], text: str | bytes) -> T:
     """Read what :func:`to_json` wrote."""
-    return _adapter(kind).validate_json(text)
+    record: T = _adapter(kind).validate_json(text)
+    return record
 
 
-@cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    """Making one takes longer than using it a few times."""
-    return TypeAdapter(kind)
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+"""Kept, because making one takes longer than using it a few times."""
