@@ -38,7 +38,9 @@ def make_source(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
-def make_migration(home: Path, source: str, target: str | None = None, schema: str | None = None) -> Migration:
+def make_migration(
+    home: Path, source: str, target: str | None = None, schema: str | None = None
+) -> Migration:
     """A migration called ``shop`` with its catalog cached."""
     migration = homes.create(home, "shop", source, target, schema)
     State(open_source(source).reflect()).write(migration.state)

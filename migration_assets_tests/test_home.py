@@ -45,7 +45,9 @@ def test_created_migration_reads_back(tmp_path):
 
 
 def test_password_goes_to_a_private_file_and_never_into_the_yaml(tmp_path):
-    made = homes.create(tmp_path, "shop", SOURCE, "postgres://me:s%40cret$@db:5433/app?sslmode=require")
+    made = homes.create(
+        tmp_path, "shop", SOURCE, "postgres://me:s%40cret$@db:5433/app?sslmode=require"
+    )
     text = made.defs_yaml.read_text()
     assert "cret$" not in text and "%40" not in text
     target = made.config.targets["staging"]
@@ -158,7 +160,9 @@ def test_dagster_yaml_of_the_repository_is_the_one_in_the_package():
     root = Path(homes.__file__).parents[1]
     if not (root / "dagster.yaml").exists():
         pytest.skip("installed without the repository")
-    assert (root / "dagster.yaml").read_text() == (root / "migration_assets/dagster.yaml").read_text()
+    assert (root / "dagster.yaml").read_text() == (
+        root / "migration_assets/dagster.yaml"
+    ).read_text()
 
 
 def test_pruning_keeps_the_current_run_the_live_one_and_the_newest(tmp_path):
