@@ -349,10 +349,10 @@ def _run_views(
 def _execute(cursor: Cursor, statement: Statement) -> StatementResult:
     started = time.monotonic()
     error = None
+    # Sent apart: of a string with an error of syntax PostgreSQL runs nothing, savepoint included.
+    cursor.execute("SAVEPOINT one")
     try:
-        cursor.execute(
-            sql.SQL("SAVEPOINT one; {}; RELEASE SAVEPOINT one").format(statement.statement)
-        )
+        cursor.execute(sql.SQL("{}; RELEASE SAVEPOINT one").format(statement.statement))
     except psycopg2.Error as refused:
         if is_lost(refused):
             raise

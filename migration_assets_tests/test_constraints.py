@@ -143,7 +143,11 @@ def test_what_can_not_be_made_names_its_key_and_stops_nothing_else(
     pg_url: str, schema: str, tmp_path: Path
 ) -> None:
     load(pg_url, schema, tmp_path, ["same", "same"], [1, 77])
-    views = (*VIEWS, ViewPlan("broken", 'SELECT * FROM "nowhere"', ""))
+    views = (
+        *VIEWS,
+        ViewPlan("broken", 'SELECT * FROM "nowhere"', ""),
+        ViewPlan("no_sql", "SELECT FROM FROM", ""),
+    )
     results = applied(pg_url, schema, tmp_path, Plan(PLAN.tables, views), {"users": 3, "orders": 2})
     assert {r.name: r.error for r in results if r.error} == {
         "users_mail_key": 'could not create unique index "users_mail_key": '
@@ -151,6 +155,7 @@ def test_what_can_not_be_made_names_its_key_and_stops_nothing_else(
         "orders_user": 'insert or update on table "orders" violates foreign key constraint '
         '"orders_user": Key (user_id)=(77) is not present in table "users"',
         "broken": 'relation "nowhere" does not exist',
+        "no_sql": 'syntax error at or near "FROM"',
     }
     assert ask(pg_url, f'SELECT n FROM "{schema}__in_run00001".adult_count') == [2]
 
