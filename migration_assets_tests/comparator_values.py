@@ -49,6 +49,8 @@ def is_equal(source: SourceValue, found: str | None, pg_type: str, conversion: s
         return source is None and found is None
     if pg_type in ("text", "varchar"):
         return _text_equals(source, found)
+    if pg_type == "bytea" and isinstance(source, float):
+        return _text_equals(source, canonical_found(found, pg_type).decode("latin-1"))
     try:
         expected = _canonical_source(source, pg_type, conversion)
         actual = canonical_found(found, pg_type)
