@@ -34,6 +34,7 @@ from migration_assets.assets.report import write_evidence
 from migration_assets.core.results import StepFailure
 from migration_assets.definitions import assemble
 from migration_assets.errors import BrokenOffError, NotProvenError
+from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets.run_folder import RunFolder
 
 MODULE = "migration_assets.definitions"
@@ -90,6 +91,7 @@ def launch(
     migration: homes.Migration,
     job_name: str,
     started: Callable[[str, RunFolder], None] | None = None,
+    worker: ExpectationsWorker | None = None,
 ) -> RunOutcome:
     """Run a job of ``migration`` in this process, to its end.
 
@@ -100,11 +102,13 @@ def launch(
         migration: the migration; its cached state must be there for the rehearsal.
         job_name: ``<name>_rehearsal`` or ``<name>_refresh_catalog``.
         started: called with the run's id and folder before the first step.
+        worker: Great Expectations' process, started already; it is left running. None to start
+            one when the run begins.
     """
     # Step processes of the multiprocess executor find the migrations by it.
     os.environ[homes.VARIABLE] = str(migration.home)
     with instance(migration.home) as dagster:
-        job = _job(migration, job_name)
+        job = _job(migration, job_name, worker)
         run = dagster.create_run_for_job(
             job.get_definition(),
             run_config=_QUIET,
@@ -125,13 +129,18 @@ def launch(
     return RunOutcome(run.run_id, status.value, folder, tuple(failures))
 
 
-def _job(migration: homes.Migration, name: str) -> IJob:
+def _job(migration: homes.Migration, name: str, worker: ExpectationsWorker | None) -> IJob:
     """The job, in a form that the executor's processes can make again where it has some."""
     if migration.config.executor == "multiprocess":
         home = ReconstructableRepository.for_module(MODULE, "defs", str(Path.cwd()))
         return home.get_reconstructable_job(name)
     # Of this migration only: those of a whole home take longer than a small run.
-    return InMemoryJob(assemble([migration]).resolve_job_def(name))
+    job = assemble([migration]).resolve_job_def(name)
+    if worker is not None:
+        started = dg.ResourceDefinition.hardcoded_resource(worker)
+        resource = Keys(migration.name).expectations_resource
+        job = job.with_top_level_resources({**job.resource_defs, resource: started})
+    return InMemoryJob(job)
 
 
 def _execute(dagster: dg.DagsterInstance, job: IJob, run: dg.DagsterRun) -> StepFailure | None:

@@ -144,7 +144,8 @@ class ExpectationsWorker:
     def close(self) -> None:
         """End the process; it may be started again."""
         with self._lock:
-            self._end(CLOSE_TIMEOUT)
+            # While it still imports it would not listen.
+            self._end(CLOSE_TIMEOUT if self._ready else 0)
 
     def _start(self) -> None:
         if self._process is not None:
