@@ -14,7 +14,8 @@ TYPES = (
     *("INTEGER", "INT", "BIGINT", "SMALLINT", "TINYINT", "INT4", "UNSIGNED BIG INT", "BOOLEAN"),
     *("REAL", "DOUBLE", "FLOAT", "NUMERIC", "DECIMAL(6,2)", "DECIMAL(20,0)", "DECIMAL(40,10)"),
     *("TEXT", "VARCHAR(8)", "CHAR(36)", "NVARCHAR(200)", "CLOB", "UUID", "JSON"),
-    *("DATE", "DATETIME", "TIMESTAMP", "TIME", "TIMESTAMPTZ", "BLOB", "VARBINARY(16)", "", "STRING"),
+    *("DATE", "DATETIME", "TIMESTAMP", "TIME", "TIMESTAMPTZ", "BLOB", "VARBINARY(16)"),
+    *("", "STRING"),
 )
 INTS = (0, 1, -1, 127, 32768, 2**31, 2**53 + 1, 2**63 - 1, -(2**63), 1_700_000_000, 20_240_101)
 REALS = (
@@ -22,7 +23,7 @@ REALS = (
     *(float("inf"), float("-inf"), 99999.994, 1e15, 1e16, 123456789012345.6, 1e300 / 3),
 )
 TEXTS = (
-    *("", " ", "a  ", "NULL", "ÄÖß", "e\u0301", "😀\U0010ffff", "\ufeffbom", "x\0y", "\0", "tab\there"),
+    *("", " ", "a  ", "NULL", "ÄÖß", "e\u0301", "😀\U0010ffff", "\ufeffbom", "x\0y", "\0", "\t"),
     *("line\nbreak", "back\\slash", "\\N", "'quote'", '"double"', "1", "1.50", "-0", "1e5", "007"),
     *("true", "2024-02-29", "2023-02-29", "0000-01-01", "9999-12-31", "10000-01-01", "24:00:00"),
     *("2024-01-02 03:04:05", "2024-01-02T03:04:05.123456Z", "2024-01-02 03:04:05.1234567"),
