@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from migration_assets import home as homes
-from migration_assets.cli.progress_view import ProgressView
+from migration_assets.cli.progress_view import ProgressView, plain_console
 from migration_assets.core.catalog import Catalog
 from migration_assets.core.config import MigrationConfig, TargetConfig
 from migration_assets.core.evidence import Evidence
@@ -49,7 +49,7 @@ def command(
     Exit codes: 0 complete and proven, 1 not proven, 2 bad input (nothing written), 3 broken off
     (the target is as it was).
     """
-    console = Console(stderr=as_json, highlight=False)
+    console = plain_console(stderr=as_json)
     gc.disable()  # a tenth of the time of imports goes into looking for garbage
     # It imports for two seconds, beside all that comes before the checks.
     with ExpectationsWorker() as worker:

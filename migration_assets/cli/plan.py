@@ -8,6 +8,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from migration_assets.cli.local_run import local_run
+from migration_assets.cli.progress_view import plain_console
 from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.profile import Profile, TableProfile
 
@@ -28,7 +29,7 @@ def command(source: str, as_json: bool, name: str | None) -> None:
         if as_json:
             click.echo(plan.to_json())
             return
-        _show(Console(), plan, run.profile)
+        _show(plain_console(), plan, run.profile)
 
 
 def _show(console: Console, plan: Plan, profile: Profile) -> None:

@@ -22,6 +22,15 @@ SHOW_AFTER = 1.0
 _LAST = 6
 
 
+def plain_console(stderr: bool = False) -> Console:
+    """A console that prints names as they are: ``[b]`` is no markup and ``:b:`` no emoji.
+
+    Args:
+        stderr: print there, so that the standard output is left to data.
+    """
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
 class ProgressView:
     """Follows the progress files of a run while the block runs.
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import click
-from rich.console import Console
 
 from migration_assets import home as homes
 from migration_assets import proof
 from migration_assets.cli.local_run import local_run
 from migration_assets.cli.migrate import copy_artefacts
-from migration_assets.cli.progress_view import ProgressView
+from migration_assets.cli.progress_view import ProgressView, plain_console
 from migration_assets.core.config import TargetConfig
 from migration_assets.errors import BrokenOffError
 from migration_assets.postgres.connect import resolve_target
@@ -42,7 +41,7 @@ def command(
     home = homes.home_path()
     destination = resolve_target(TargetConfig(url=target), schema, home, home)
     proof.check_target(destination)
-    console = Console(stderr=as_json, highlight=False)
+    console = plain_console(stderr=as_json)
     started = datetime.now(UTC)
     with local_run(source, name, spill=True) as run:
         broken = None
