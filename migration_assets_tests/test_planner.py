@@ -246,9 +246,11 @@ def test_views_come_after_those_they_read() -> None:
         View("a", "CREATE VIEW a AS SELECT id FROM b"),
         View("b", "CREATE VIEW b AS SELECT items.ID FROM items"),
         View("broken", "CREATE VIEW broken AS SELECT x FROM gone"),
+        View("on_both", "CREATE VIEW on_both AS SELECT id FROM both"),
+        View("both", "CREATE VIEW both AS SELECT id FROM a UNION ALL SELECT id FROM b"),
     )
     plan = build_plan(Catalog("sqlite", (table,), views), None, PlanConfig())
-    assert [v.name for v in plan.views] == ["b", "a"]
+    assert [v.name for v in plan.views] == ["b", "a", "both", "on_both"]
     assert plan.views[0].sql == 'SELECT "Items"."Id" FROM "Items"'
     assert [(s.kind, s.name) for s in plan.skipped] == [("view", "broken")]
 

@@ -97,6 +97,9 @@ def view_relation(
         return Relation(name, {column.lower(): (column, "unknown") for column in listed})
     known = {relation.name: relation for _, relation in relations}
     tree = sqlglot.parse_one(query, read="postgres")
+    while isinstance(tree, exp.SetOperation):
+        # The first query of a union names its columns.
+        tree = tree.this.unnest()
     if not isinstance(tree, exp.Select):
         return None
     sources = {t.alias or t.name: known.get(t.name) for t in tree.find_all(exp.Table)}
