@@ -54,7 +54,8 @@ def withdraw(
         for item in wrong:
             cursor.execute(_drop(schema, item))
         left = views_in(cursor, schema)
-    found += wrong
+    refused = {(item.kind, item.table, item.name) for item in found}
+    found += [item for item in wrong if (item.kind, item.table, item.name) not in refused]
     gone = {item.name for item in found if item.kind == "view"}
     found += [
         Disagreement("view", view.name, None, "reads a view that does not come along")
