@@ -7,6 +7,7 @@ for, and a probe that can no longer lead to a type is dropped.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -200,7 +201,7 @@ class _ColumnProfiler:
         )
 
 
-def _extremes(array: pa.Array) -> tuple[int, int] | tuple[float, float]:
+def _extremes(array: pa.Array) -> tuple[Any, Any]:
     """Least and greatest value of a numeric array that has at least one."""
     both = pc.min_max(array)
     return both["min"].as_py(), both["max"].as_py()
