@@ -230,8 +230,10 @@ def _encoded(plan: TablePlan, parquet: pq.ParquetFile) -> Iterator[tuple[bytes, 
         raise ValueError(f"Parquet holds columns {parquet.schema_arrow.names}, the plan {names}")
     encoder = CopyEncoder(plan.stored_columns)
     yield encoder.header(), 0
-    for batch in parquet.iter_batches(_batch_rows(parquet), use_threads=False):
-        yield encoder.encode(batch), batch.num_rows
+    rows = _batch_rows(parquet)
+    for group in range(parquet.num_row_groups):  # a reader of all keeps what it has decoded
+        for batch in parquet.iter_batches(rows, row_groups=[group], use_threads=False):
+            yield encoder.encode(batch), batch.num_rows
     yield encoder.finish(), 0
 
 

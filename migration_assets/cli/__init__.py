@@ -12,6 +12,7 @@ import sys
 import click
 
 from migration_assets.errors import MigrationError
+from migration_assets.lean import give_memory_back
 
 INTERRUPTED = 3
 
@@ -41,6 +42,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; leaves with the exit code of the contract."""
+    give_memory_back()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -19,21 +19,13 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import IO, Any
 
+from migration_assets.lean import never_import
+
 HEAVY_AND_UNUSED = frozenset({"scipy.stats", "altair"})
 """Imported by Great Expectations for a few distribution tests and for plots: 80 MB, 1.5 s."""
 
-ABSENT = frozenset({"pyarrow"})
+ABSENT = ("pyarrow",)
 """Imported by pandas only if it is there, and of no use to the suites: 40 MB."""
-
-
-class _AbsentFinder(importlib.abc.MetaPathFinder):
-    """Says of ABSENT that they are not installed."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> None:
-        if fullname in ABSENT:
-            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
 
 class _LazyFinder(importlib.abc.MetaPathFinder):
@@ -73,7 +65,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = _answers_only_on_stdout()
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    sys.meta_path.insert(0, _AbsentFinder())
+    never_import(*ABSENT)
     # Thousands of classes are made here for good: looking for garbage among them takes 0.8 s.
     gc.disable()
     with _lazy_imports():

@@ -14,6 +14,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import make_dsn, parse_dsn
 
+from migration_assets import lean
 from migration_assets.core.config import TargetConfig
 from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.postgres import embedded
@@ -173,7 +174,8 @@ def adbc(target: Target | str) -> Iterator[Any]:
     Raises:
         InputError: as :func:`connect`.
     """
-    import adbc_driver_postgresql.dbapi  # slow to import, needed by the read-back only
+    with lean.without("pandas"):
+        import adbc_driver_postgresql.dbapi  # slow to import, needed by the read-back only
 
     asked = {
         "connect_timeout": str(CONNECT_SECONDS),

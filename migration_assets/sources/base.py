@@ -13,7 +13,7 @@ from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.profile import Lane
 from migration_assets.core.results import ColumnFacts
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 32_768
 """Rows of one raw batch: large enough to be fast, small enough to keep memory flat."""
 
 
