@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
@@ -86,10 +86,11 @@ class SQLiteSource:
         taken_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         snapshot.copy_database(self.path, path, self.location)
         header.read(path, self.location)
-        record = Snapshot(snapshot.content_id(path), taken_at, path.stat().st_size, self.location)
-        _record_path(path).write_text(json.dumps(asdict(record)), encoding="utf-8")
+        record = Snapshot("", taken_at, path.stat().st_size, self.location)
         reader = SQLiteReader(path, record)
-        reader.start_integrity_check()
+        reader.start_integrity_check()  # beside the digest
+        reader.snapshot = record = replace(record, id=snapshot.content_id(path))
+        _record_path(path).write_text(json.dumps(asdict(record)), encoding="utf-8")
         return reader
 
     def open_snapshot(self, path: Path) -> SQLiteReader:
