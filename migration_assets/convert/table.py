@@ -8,12 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from migration_assets.convert import numbers, texts, times, uuids
+from migration_assets.convert import inverse, numbers, texts, times, uuids
 from migration_assets.convert.column import Convert, Rows, UnfitError, source_form
 from migration_assets.core.catalog import Table
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.profile import Lane
-from migration_assets.errors import InputError
+from migration_assets.errors import InputError, NotProvenError
 from migration_assets.ledger import LedgerWriter
 
 CONVERSIONS: Mapping[Conversion, Convert] = {
@@ -67,6 +67,7 @@ class TableConverter:
 
         Raises:
             InputError: for a value that the planned type can not hold; names table, column, key.
+            NotProvenError: a converted value does not lead back to the source's.
         """
         lanes = lanes_of(raw)
         columns = [
@@ -93,6 +94,13 @@ class TableConverter:
                 f"key {self._keys(lanes, np.array([error.row]))[0]}: the value {error.reason}, "
                 f"but the plan is {plan.type.sql}; plan again from this snapshot"
             ) from None
+        wrong = inverse.first_unequal(plan.conversion, present, converted.array)
+        if wrong is not None:
+            raise NotProvenError(
+                f'table "{self._table.name}", column "{plan.source}", '
+                f"key {self._keys(lanes, np.array([wrong]))[0]}: the converted value does not lead "
+                f"back to the source's; this is a fault of the conversion {plan.conversion}"
+            )
         for change in converted.changes:
             keys = self._keys(lanes, change.rows)
             self._ledger.add(keys, plan.source, change.before, change.after, change.rule)
