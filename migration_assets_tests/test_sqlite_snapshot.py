@@ -193,6 +193,11 @@ def test_damage_that_reading_does_not_meet_is_found_by_the_check_beside_it(tmp_p
     with pytest.raises(InputError, match="damaged"):
         reader.facts(table)
     reader.close()
+    # A process that takes up the same snapshot later does not believe it either.
+    again = SQLiteSource(path).open_snapshot(tmp_path / "copy.db")
+    with pytest.raises(InputError, match="damaged"):
+        again.facts(table)
+    again.close()
 
 
 def test_a_damaged_schema_is_refused(tmp_path: Path) -> None:

@@ -36,6 +36,11 @@ _HARMLESS = re.compile(
 """Findings of quick_check that leave every row readable, and its headings."""
 
 
+def passed_path(path: Path) -> Path:
+    """The file beside a snapshot that says its integrity check passed."""
+    return path.with_name(path.name + ".checked")
+
+
 class SQLiteReader:
     """One snapshot file; nothing else is touched."""
 
@@ -48,9 +53,15 @@ class SQLiteReader:
         self._scans: dict[str, str] = {}
         self._check: threading.Thread | None = None
         self._damage: InputError | None = None
+        self._passed = passed_path(path)
 
     def start_integrity_check(self) -> None:
-        """Look at every page beside the reading; what is found is raised by :meth:`facts`."""
+        """Look at every page beside the reading; what is found is raised by :meth:`facts`.
+
+        A snapshot that passed once is not looked at again by a later process.
+        """
+        if self._passed.exists():
+            return
         self._check = threading.Thread(target=self._check_integrity, daemon=True)
         self._check.start()
 
@@ -198,7 +209,7 @@ class SQLiteReader:
         except sqlite3.OperationalError:
             # A table that SQLite cannot compile (a missing function) ends the check; the tables
             # that can be read are then only as whole as reading them shows.
-            return
+            found = []
         except sqlite3.DatabaseError as error:
             self._damage = input_error(self.snapshot.source, error)
             return
@@ -208,3 +219,5 @@ class SQLiteReader:
         serious = [line for line in lines if not _HARMLESS.search(line)]
         if serious:
             self._damage = damaged(self.snapshot.source, serious[0])
+        else:
+            self._passed.touch(mode=0o600)

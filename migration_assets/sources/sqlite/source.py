@@ -16,7 +16,7 @@ from migration_assets.errors import InputError
 from migration_assets.sources.base import Snapshot
 from migration_assets.sources.sqlite import header, snapshot
 from migration_assets.sources.sqlite.connect import input_error, open_read_only
-from migration_assets.sources.sqlite.reader import SQLiteReader
+from migration_assets.sources.sqlite.reader import SQLiteReader, passed_path
 from migration_assets.sources.sqlite.reflect import reflect
 
 _PREFIX = "sqlite:///"
@@ -84,6 +84,7 @@ class SQLiteSource:
         """
         self.check()
         taken_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        passed_path(path).unlink(missing_ok=True)
         snapshot.copy_database(self.path, path, self.location)
         header.read(path, self.location)
         record = Snapshot("", taken_at, path.stat().st_size, self.location)
@@ -100,7 +101,9 @@ class SQLiteSource:
             InputError: it is not there any more.
         """
         header.read(path, f"snapshot {path.name}")
-        return SQLiteReader(path, Snapshot(**json.loads(_record_path(path).read_text("utf-8"))))
+        reader = SQLiteReader(path, Snapshot(**json.loads(_record_path(path).read_text("utf-8"))))
+        reader.start_integrity_check()
+        return reader
 
     def _reflect(self, path: Path) -> Catalog:
         try:
