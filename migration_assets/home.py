@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
+import pyarrow as pa
 import yaml
+from pyarrow import fs
 from pydantic import ValidationError
 
 from migration_assets import defs_template
@@ -136,9 +138,36 @@ def read_config(path: Path) -> MigrationConfig:
     if not isinstance(attributes, dict):
         raise InputError(f'{path}: key "attributes" must be a mapping')
     try:
-        return MigrationConfig.model_validate(resolve_templates(attributes))
+        config = MigrationConfig.model_validate(resolve_templates(attributes))
     except ValidationError as error:
         raise InputError(f"{path}: {_first_problem(error)}") from error
+    _check_schedule(path, config.schedule)
+    _check_storage(path, config.storage)
+    return config
+
+
+def _check_schedule(path: Path, schedule: str) -> None:
+    """Refuse a cron line that Dagster does not take, which would stop the whole code location."""
+    if schedule == MigrationConfig.model_fields["schedule"].default:
+        return
+    import dagster as dg  # slow to import, and seldom needed
+
+    try:
+        dg.ScheduleDefinition(name="schedule", job_name="job", cron_schedule=schedule)
+    except dg.DagsterInvalidDefinitionError as error:
+        raise InputError(
+            f'{path}: key "schedule": "{schedule}" is not a cron line of five fields'
+        ) from error
+
+
+def _check_storage(path: Path, storage: str | None) -> None:
+    if storage is None:
+        return
+    try:
+        fs.FileSystem.from_uri(storage)
+    except pa.ArrowInvalid as error:
+        line = " ".join(str(error).split())
+        raise InputError(f'{path}: key "storage": {line}') from error
 
 
 def resolve_templates(attributes: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -139,6 +139,11 @@ class RunFolder:
         """The profile of this run's snapshot; raises FileNotFoundError before the extract."""
         return Profile.from_json((self.path / "profile.json").read_bytes())
 
+    @property
+    def has_plan(self) -> bool:
+        """True if the whole source was read, so that there is a plan."""
+        return (self.path / "plan.json").exists()
+
     def plan(self) -> Plan:
         """The plan of this run; raises FileNotFoundError before the extract."""
         return Plan.from_json((self.path / "plan.json").read_bytes())

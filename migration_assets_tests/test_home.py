@@ -118,6 +118,8 @@ def test_name_dagster_is_not_given_to_a_migration(tmp_path):
         ),
         (attributes() + "attribute: 1\n", 'unknown key "attribute"'),
         (attributes("  keep_runs: 0\n"), 'key "keep_runs"'),
+        (attributes('  schedule: "61 * * * *"\n'), 'key "schedule": "61 * * * *" is not a cron'),
+        (attributes("  storage: nope://x\n"), 'key "storage": Unrecognized filesystem type'),
         (f"type: {homes.COMPONENT}\nattributes: {{name: shop}}\n", 'key "source" is missing'),
         (attributes().replace("shop\n", "other\n"), "that of its folder"),
         ("type: [\n", "is not YAML"),

@@ -190,6 +190,7 @@ def profiled(run: Run, reader: SnapshotReader, catalog: Catalog, spill: bool) ->
     """
     config = run.migration.config.plan
     slugs = {table.source: table.slug for table in build_plan(catalog, None, config).tables}
+    run.migration.config.check_tables(slugs)
     wanted = tuple(table for table in catalog.tables if table.name in slugs)
     profile = extract.read_profile(
         reader,

@@ -7,6 +7,8 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -18,6 +20,7 @@ from migration_assets.core.catalog import Catalog
 from migration_assets.core.config import MigrationConfig, TargetConfig
 from migration_assets.core.evidence import Evidence
 from migration_assets.core.planner import build_plan
+from migration_assets.errors import InputError
 from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets.postgres import marker
 from migration_assets.postgres.connect import Target, resolve_target
@@ -54,10 +57,16 @@ def command(
     # It imports for two seconds, beside all that comes before the checks.
     with ExpectationsWorker() as worker:
         try:
-            migration = _prepared(source, target, schema)
+            check_out(out)
+            with _writable():
+                migration, is_new = _prepared(source, target, schema)
             evidence, folder = run_rehearsal(console, migration, worker)
         finally:
             gc.enable()
+    if is_new and evidence.run.exit_code == InputError.exit_code and not folder.has_plan:
+        # The source looked well, but not all of it can be read: as if it had not been begun.
+        shutil.rmtree(migration.folder)
+        raise InputError(evidence.run.reasons[0])
     if out is not None:
         copy_artefacts(folder, out)
     if as_json:
@@ -70,8 +79,39 @@ def command(
     return evidence.run.exit_code
 
 
-def _prepared(source_url: str, target_url: str | None, schema: str | None) -> homes.Migration:
+@contextmanager
+def _writable() -> Iterator[None]:
+    """Turn what the file system refuses into one line.
+
+    Raises:
+        InputError: a file or folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}") from error
+
+
+def check_out(out: Path | None) -> None:
+    """Look whether the folder for copies can be made and written; nothing is made.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if out is None:
+        return
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: cannot be written to; name another folder with --out")
+
+
+def _prepared(
+    source_url: str, target_url: str | None, schema: str | None
+) -> tuple[homes.Migration, bool]:
     """Look at source and target, then make the migration's folder if there is none.
+
+    Returns:
+        The migration, and True if its folder was made now.
 
     Raises:
         InputError: one of them is not usable; nothing was written then.
@@ -88,15 +128,16 @@ def _prepared(source_url: str, target_url: str | None, schema: str | None) -> ho
         config = MigrationConfig(name=name, source=source.location)
         wanted = TargetConfig(url=target_url or "embedded", schema=schema)
         target = resolve_target(wanted, schema or name, home / name, home)
-    build_plan(catalog, None, config.plan)
+    config.check_tables([table.source for table in build_plan(catalog, None, config.plan).tables])
     marker.preflight(target, name)
+    is_new = migration is None
     migration = migration or homes.create(
         home, name, source.location, target_url, schema, [table.name for table in catalog.tables]
     )
     if target_url:
         homes.keep_password(migration, target_url)
     _keep_catalog(migration, catalog)
-    return migration
+    return migration, is_new
 
 
 def _target(config: MigrationConfig, folder: Path, home: Path, target_url: str | None) -> Target:

@@ -11,7 +11,7 @@ import click
 from migration_assets import home as homes
 from migration_assets import proof
 from migration_assets.cli.local_run import local_run
-from migration_assets.cli.migrate import copy_artefacts
+from migration_assets.cli.migrate import check_out, copy_artefacts
 from migration_assets.cli.progress_view import ProgressView, plain_console
 from migration_assets.core.config import TargetConfig
 from migration_assets.errors import BrokenOffError
@@ -38,6 +38,7 @@ def command(
     matter which tool loaded the schema. Exit codes are those of migrate; nothing is kept unless
     --out says so.
     """
+    check_out(out)
     home = homes.home_path()
     destination = resolve_target(TargetConfig(url=target), schema, home, home)
     proof.check_target(destination)

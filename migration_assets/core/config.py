@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from migration_assets.errors import InputError
 
 
 class StrictModel(BaseModel):
@@ -83,6 +86,22 @@ class MigrationConfig(StrictModel):
     def schema_of(self, target: str) -> str:
         """The schema that ``target`` loads into."""
         return self.targets[target].schema_name or self.name
+
+    def check_tables(self, planned: Collection[str]) -> None:
+        """Refuse expectations of a table that is not moved: nothing would ever check them.
+
+        Args:
+            planned: source names of the tables that come.
+
+        Raises:
+            InputError: there are some, and the first is named.
+        """
+        for table in self.expectations:
+            if table not in planned:
+                raise InputError(
+                    f'{self.name}: defs.yaml has expectations of "{table}", which is no table '
+                    "that comes along; names are as in the source, case included"
+                )
 
     @property
     def plan(self) -> PlanConfig:
