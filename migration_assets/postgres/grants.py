@@ -85,10 +85,14 @@ def _column_grants(cursor: Cursor, live: str, incoming: str) -> list[sql.Compose
 
 
 def _owners(cursor: Cursor, live: str, incoming: str) -> list[sql.Composed]:
-    """Sequences of identity columns change owner with their tables."""
+    """Sequences of identity columns change owner with their tables.
+
+    PostgreSQL wants the new owner to have CREATE on the schema: lent to those who lack it.
+    """
     cursor.execute(
         """
-        SELECT i.relkind, i.relname, pg_get_userbyid(c.relowner)
+        SELECT i.relkind, i.relname, pg_get_userbyid(c.relowner),
+               has_schema_privilege(c.relowner, i.relnamespace, 'CREATE')
         FROM pg_class c JOIN pg_class i ON i.relname = c.relname AND i.relkind = c.relkind
         WHERE c.relnamespace = %s::regnamespace AND i.relnamespace = %s::regnamespace
           AND c.relkind IN ('r', 'p', 'v') AND c.relowner <> i.relowner
@@ -96,14 +100,23 @@ def _owners(cursor: Cursor, live: str, incoming: str) -> list[sql.Composed]:
         """,
         (_regnamespace(cursor, live), _regnamespace(cursor, incoming)),
     )
-    return [
+    found = cursor.fetchall()
+    lend, take = (
+        [
+            sql.SQL(words).format(sql.Identifier(incoming), sql.Identifier(owner))
+            for owner in sorted({owner for _, _, owner, may_create in found if not may_create})
+        ]
+        for words in ("GRANT CREATE ON SCHEMA {} TO {}", "REVOKE CREATE ON SCHEMA {} FROM {}")
+    )
+    given = [
         sql.SQL("ALTER {} {} OWNER TO {}").format(
             sql.SQL("VIEW" if kind == "v" else "TABLE"),
             sql.Identifier(incoming, name),
             sql.Identifier(owner),
         )
-        for kind, name, owner in cursor.fetchall()
+        for kind, name, owner, _ in found
     ]
+    return lend + given + take
 
 
 def _schema_grants(cursor: Cursor, live: str, incoming: str) -> list[sql.Composed]:

@@ -18,6 +18,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from migration_assets.errors import InputError
+from migration_assets.postgres import added, security
 from migration_assets.postgres.connect import Target, session
 
 LOG_SCHEMA = "migration_assets"
@@ -170,6 +171,7 @@ def preflight(target: Target, migration: str) -> None:
             _check_rights(cursor, where)
             _check_log(cursor, where)
             check_schema(cursor, target.schema, migration)
+            security.check_publications(cursor, target.schema)
 
 
 def check_schema(cursor: Cursor, schema: str, migration: str) -> None:
@@ -201,19 +203,39 @@ def check_schema(cursor: Cursor, schema: str, migration: str) -> None:
             f'schema "{schema}" belongs to role "{owner}" and "{user}" may not create in it; '
             "connect as its owner or choose another one with --schema NAME"
         )
-    foreign = _foreign_relations(cursor, schema, migration, mark)
+    known = own_objects(cursor, schema, migration)
+    foreign = added.relations(cursor, schema, known)
     if foreign:
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise InputError(
             f'schema "{schema}" holds {foreign[0]}{more}, which this migration did not make; '
             "choose another schema with --schema NAME"
         )
-    dependents = outside_dependents(cursor, schema)
+    _check_added(cursor, schema, known, mark)
+    dependents = added.outside_dependents(cursor, schema)
     if dependents:
         raise InputError(
             f'{dependents[0]} depends on tables of schema "{schema}" and would stay with the old '
             "ones; "
             "drop it and make it again after the run, or choose another schema with --schema NAME"
+        )
+
+
+def _check_added(cursor: Cursor, schema: str, known: list[int], mark: Mark | None) -> None:
+    """In a schema that is not ours alone, routines and types stay where they are."""
+    attached = added.attached(cursor, known)
+    if attached:
+        more = f" and {len(attached) - 1} more" if len(attached) > 1 else ""
+        raise InputError(
+            f'schema "{schema}" holds {attached[0]}{more}, which the new tables would not have; '
+            "drop it and make it again after the run, or choose another schema with --schema NAME"
+        )
+    held = added.routines_and_types(cursor, schema) if mark else []
+    if held:
+        more = f" and {len(held) - 1} more" if len(held) > 1 else ""
+        raise InputError(
+            f'schema "{schema}" holds {held[0]}{more}, which would go with the old tables; move it '
+            "to another schema (ALTER ... SET SCHEMA), or choose another schema with --schema NAME"
         )
 
 
@@ -228,27 +250,6 @@ def own_objects(cursor: Cursor, schema: str, migration: str) -> list[int]:
     )
     row = cursor.fetchone()
     return list(row[0] or []) if row else []
-
-
-def outside_dependents(cursor: Cursor, schema: str) -> list[str]:
-    """Views, foreign keys and functions of other schemas that need relations of ``schema``."""
-    cursor.execute(
-        """
-        SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0)
-        FROM pg_depend d
-        JOIN pg_class r ON d.refclassid = 'pg_class'::regclass AND r.oid = d.refobjid
-        JOIN pg_namespace n ON n.oid = r.relnamespace
-        LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
-        LEFT JOIN pg_class v ON v.oid = w.ev_class
-        LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
-        LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
-        WHERE n.nspname = %s AND d.deptype = 'n'
-          AND coalesce(v.relnamespace, k.connamespace, p.pronamespace) <> n.oid
-        ORDER BY 1
-        """,
-        (schema,),
-    )
-    return [row[0] for row in cursor.fetchall()]
 
 
 def ensure_log(connection: Connection) -> None:
@@ -377,22 +378,3 @@ def _check_log(cursor: Cursor, where: str) -> None:
             "ON SCHEMA "
             f"{LOG_SCHEMA} TO {role}; GRANT SELECT, INSERT, UPDATE ON {LOG_SCHEMA}.runs TO {role}"
         )
-
-
-def _foreign_relations(cursor: Cursor, schema: str, migration: str, mark: Mark | None) -> list[str]:
-    """Relations in ``schema`` that neither this migration nor an extension made, for people."""
-    known = own_objects(cursor, schema, migration)
-    cursor.execute(
-        """
-        SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
-                              WHEN 'S' THEN 'sequence' ELSE 'table' END || ' "' || c.relname || '"'
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-          AND NOT c.oid = ANY(%s::oid[])
-          AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                          AND d.objid = c.oid AND d.deptype IN ('e', 'i', 'a'))
-        ORDER BY c.relkind = 'S', c.relname
-        """,
-        (schema, known),
-    )
-    return [row[0] for row in cursor.fetchall()]

@@ -19,7 +19,7 @@ from psycopg2.extensions import cursor as Cursor
 from migration_assets.core.naming import shorten
 from migration_assets.core.results import SwapResult
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
-from migration_assets.postgres import grants, marker
+from migration_assets.postgres import added, grants, marker, security
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.marker import Mark, Role
 
@@ -66,9 +66,9 @@ def swap(
 ) -> SwapResult:
     """Put the tables of ``incoming`` in the place of the live ones.
 
-    What was live is kept as ``<schema>__previous``; what was kept before that is dropped. Owners
-    and rights of the old tables and schema go over to the new ones. Either all of it happens or
-    nothing. A second call after a success changes nothing.
+    What was live is kept as ``<schema>__previous``; what was kept before that is dropped. Owners,
+    rights, row security and publications of the old tables and schema go over to the new ones.
+    Either all of it happens or nothing. A second call after a success changes nothing.
 
     Args:
         target: the database and the schema that readers use.
@@ -83,7 +83,8 @@ def swap(
         patience: seconds of trying against locks of others.
 
     Raises:
-        NotProvenError: a planned table is not in ``incoming``.
+        NotProvenError: a planned table is not in ``incoming``, or a policy or publication can not
+            be carried over.
         InputError: the live schema holds what is not this migration's.
         BrokenOffError: others held their locks for too long, or the target was lost.
     """
@@ -128,8 +129,8 @@ def swap(
                         raise BrokenOffError(
                             f'the swap into schema "{target.schema}" got no locks within '
                             f"{patience:.0f} s: "
-                            f"{error.diag.message_primary}; the live schema is as it was; end the "
-                            "long "
+                            f"{error.diag.message_primary or error}; the live schema is as it "
+                            "was; end the long "
                             "transactions that use its tables, then run again"
                         ) from error
             time.sleep(pause)
@@ -203,7 +204,7 @@ def _look(cursor: Cursor, live: str, incoming: str, migration: str, run_id: str)
                 f'schema "{previous}" is there and is not this migration\'s; rename it, then run '
                 "again"
             )
-        held = marker.outside_dependents(cursor, previous)
+        held = added.outside_dependents(cursor, previous)
         if held:
             raise InputError(
                 f'{held[0]} depends on tables of schema "{previous}", which this swap replaces; '
@@ -245,10 +246,10 @@ def _exchange(cursor: Cursor, plan: _Swap) -> None:
 
 def _rename(cursor: Cursor, plan: _Swap) -> None:
     if not plan.first:
-        for statement in grants.carry_over(cursor, plan.live, plan.incoming, schema_too=True):
-            cursor.execute(statement)
+        secured = _carry_over(cursor, plan)
         tables = _own_relations(cursor, plan.live, "rp", None)
         _lock(cursor, plan.live, [name for name, _ in tables], "SHARE ROW EXCLUSIVE")
+        _check_unchanged(cursor, plan, secured)
         _rename_schema(cursor, plan.live, plan.previous)
         marker.write_mark(
             cursor, plan.previous, Mark(plan.migration, plan.previous_run or "", Role.PREVIOUS)
@@ -260,10 +261,10 @@ def _rename(cursor: Cursor, plan: _Swap) -> None:
 def _move(cursor: Cursor, plan: _Swap) -> None:
     if not plan.first:
         owned = marker.own_objects(cursor, plan.live, plan.migration)
-        for statement in grants.carry_over(cursor, plan.live, plan.incoming, schema_too=False):
-            cursor.execute(statement)
+        secured = _carry_over(cursor, plan)
         relations = _own_relations(cursor, plan.live, "rpv", owned)
         _lock(cursor, plan.live, [name for name, _ in relations], "ACCESS EXCLUSIVE")
+        _check_unchanged(cursor, plan, secured)
         cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(plan.previous)))
         marker.write_mark(
             cursor, plan.previous, Mark(plan.migration, plan.previous_run or "", Role.PREVIOUS)
@@ -273,6 +274,31 @@ def _move(cursor: Cursor, plan: _Swap) -> None:
     _set_schema(cursor, incoming, plan.incoming, plan.live)
     # RESTRICT: whatever was left behind stops the swap.
     cursor.execute(sql.SQL("DROP SCHEMA {} RESTRICT").format(sql.Identifier(plan.incoming)))
+
+
+def _carry_over(cursor: Cursor, plan: _Swap) -> list[security.Step]:
+    """Give the incoming tables what the live ones have; returns the steps of row security."""
+    alone = not plan.moves
+    secured = security.row_security(cursor, plan.live, plan.incoming)
+    published = security.publications(cursor, plan.live, plan.incoming, schema_too=alone)
+    # Before the owners change: who gives a table away may make no policy on it any more.
+    security.carry_over(cursor, plan.live, plan.incoming, secured + published)
+    for statement in grants.carry_over(cursor, plan.live, plan.incoming, schema_too=alone):
+        try:
+            cursor.execute(statement)
+        except errors.InsufficientPrivilege as error:
+            raise NotProvenError(
+                f'owners and rights of schema "{plan.live}" can not be carried over: '
+                f"{error.diag.message_primary}; nothing was swapped, connect as a role that is a "
+                "member of the tables' owners, then run again"
+            ) from error
+    return secured
+
+
+def _check_unchanged(cursor: Cursor, plan: _Swap, secured: list[security.Step]) -> None:
+    """With the live tables locked: a policy that was made meanwhile must not get lost."""
+    if security.row_security(cursor, plan.live, plan.incoming) != secured:
+        raise errors.SerializationFailure("the row security of the live tables was changed")
 
 
 def _lock(cursor: Cursor, schema: str, names: list[str], mode: str) -> None:
