@@ -239,6 +239,28 @@ def test_an_unknown_key_in_defs_yaml_is_refused_by_name(
     assert schema not in schemas(pg_url)
 
 
+def test_a_table_that_cannot_be_read_leaves_the_run_unproven_until_it_is_left_out(
+    shop: str,
+    pg_url: str,
+    schema: str,
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE broken (a, b)")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET sql = 'CREATE TABLE (' WHERE name = 'broken'")
+    connection.close()
+    arguments = ["migrate", shop, "--target", pg_url, "--schema", schema]
+    assert run(arguments) == 1
+    assert 'table "broken" can not be read' in capsys.readouterr().out
+    assert schema not in schemas(pg_url)
+    path = home / "shop" / "defs.yaml"
+    path.write_text(path.read_text() + "  tables: {exclude: [broken]}\n")
+    assert run(arguments) == 0
+
+
 def test_plan_prints_types_reasons_and_what_stays_behind_without_a_target(
     shop: str, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

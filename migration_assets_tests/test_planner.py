@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from migration_assets.core.catalog import (
+    UNREADABLE,
     Catalog,
     Check,
     Column,
@@ -15,6 +16,7 @@ from migration_assets.core.catalog import (
     Index,
     IndexTerm,
     Kind,
+    SkippedObject,
     Table,
     UniqueKey,
     View,
@@ -168,6 +170,30 @@ def test_a_foreign_key_whose_sides_hold_no_common_type_is_reported() -> None:
     assert [(s.kind, s.table) for s in plan.skipped] == [("foreign key", "orders")]
 
 
+def test_a_foreign_key_to_a_key_that_does_not_come_as_one_is_reported() -> None:
+    folded = Table(
+        "folded",
+        (Column("x", "TEXT", TEXT),),
+        indexes=(Index("i", (IndexTerm("x", collation="NOCASE"),), unique=True),),
+    )
+    long = Table("long", (Column("x", "TEXT", TEXT),), unique_keys=(UniqueKey(("x",)),))
+    child = Table(
+        "child",
+        (Column("a", "TEXT", TEXT), Column("b", "TEXT", TEXT)),
+        foreign_keys=(ForeignKey(("a",), "folded", ("x",)), ForeignKey(("b",), "long", ("x",))),
+    )
+    wide = ColumnProfile(lanes={Lane.TEXT: 1}, text_chars=9000, text_bytes=9000)
+    profile = Profile({"long": TableProfile(rows=1, columns={"x": wide})})
+    plan = build_plan(Catalog("sqlite", (folded, long, child)), profile, PlanConfig())
+    assert plan.table("child").foreign_keys == ()
+    reasons = [s.reason for s in plan.skipped if s.kind == "foreign key"]
+    assert reasons == [
+        'its parent columns in "folded" are not a key',
+        'its parent key in "long" does not come along: values of up to 9000 bytes may not fit an '
+        "index entry (2600)",
+    ]
+
+
 def test_uuids_are_taken_along_the_whole_chain_of_foreign_keys() -> None:
     parent = Table("p", (Column("id", "TEXT", TEXT),), primary_key=("id",))
     child = Table(
@@ -308,3 +334,11 @@ def test_tables_left_out_by_pattern_are_listed() -> None:
     plan = build_plan(Catalog("sqlite", tables), None, config)
     assert [t.source for t in plan.tables] == ["a"]
     assert [s.name for s in plan.skipped] == ["tmp_b"]
+
+
+def test_an_unreadable_table_can_be_left_out_by_pattern() -> None:
+    broken = SkippedObject(UNREADABLE, "broken", "SQLite cannot read it")
+    catalog = Catalog("sqlite", (Table("a", (Column("c", "INT", INTEGER),)),), (), (broken,))
+    assert build_plan(catalog, None, PlanConfig()).skipped == (broken,)
+    config = PlanConfig(tables=TablesConfig(exclude=["bro*"]))
+    assert [item.kind for item in build_plan(catalog, None, config).skipped] == ["table"]

@@ -172,6 +172,10 @@ class View:
     sql: str
 
 
+UNREADABLE = "unreadable table"
+"""Kind of a table whose rows cannot be read: a run without them is not proven."""
+
+
 @dataclass(frozen=True)
 class SkippedObject:
     """Something that does not come along, by name and with the reason.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from migration_assets.core import naming
-from migration_assets.core.catalog import Catalog, Column, SkippedObject, Table
+from migration_assets.core.catalog import UNREADABLE, Catalog, Column, SkippedObject, Table
 from migration_assets.core.choose import Choice, choose
 from migration_assets.core.config import PlanConfig
 from migration_assets.core.constraint_plan import ConstraintPlanner
@@ -46,7 +46,7 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
     names = _target_names(tables)
     choices = _choices(tables, profile)
     slugs = naming.slugs(table.name for table in catalog.tables)
-    skipped = [*catalog.skipped, *left_out]
+    skipped = list(left_out)
     decisions: list[Decision] = []
     plans: dict[str, TablePlan] = {}
     for table in tables:
@@ -71,18 +71,25 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
 
 
 def _selected(catalog: Catalog, config: PlanConfig) -> tuple[list[Table], list[SkippedObject]]:
-    """Tables the user wants, and those left out by pattern."""
-    wanted, left_out = [], []
-    for table in catalog.tables:
-        included = any(fnmatchcase(table.name, p) for p in config.tables.include)
-        excluded = any(fnmatchcase(table.name, p) for p in config.tables.exclude)
-        if included and not excluded:
-            wanted.append(table)
-        else:
-            left_out.append(
-                SkippedObject("table", table.name, "left out by the tables: patterns of defs.yaml")
-            )
-    return wanted, left_out
+    """Tables the user wants, and what does not come: left out by pattern, or by its nature."""
+    wanted = [table for table in catalog.tables if _wanted(table.name, config)]
+    left_out = [
+        SkippedObject("table", name, "left out by the tables: patterns of defs.yaml")
+        for name in (
+            *(table.name for table in catalog.tables),
+            *(item.name for item in catalog.skipped if item.kind == UNREADABLE),
+        )
+        if not _wanted(name, config)
+    ]
+    by_nature = [
+        item for item in catalog.skipped if item.kind != UNREADABLE or _wanted(item.name, config)
+    ]
+    return wanted, [*by_nature, *left_out]
+
+
+def _wanted(name: str, config: PlanConfig) -> bool:
+    included = any(fnmatchcase(name, pattern) for pattern in config.tables.include)
+    return included and not any(fnmatchcase(name, pattern) for pattern in config.tables.exclude)
 
 
 def _target_names(tables: list[Table]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from migration_assets.core import evidence as ev
-from migration_assets.core.catalog import SkippedObject
+from migration_assets.core.catalog import UNREADABLE, SkippedObject
 from migration_assets.core.config import MigrationConfig
 from migration_assets.core.plan import Plan
 from migration_assets.core.results import (
@@ -172,6 +172,12 @@ def _reasons(
         reasons.append(failure)
     if plan is None:
         reasons.append("there is no plan: the source was not read")
+    reasons += [
+        f'table "{item.name}" can not be read: {item.reason}; leave it out with tables: exclude '
+        "in defs.yaml if it is not needed"
+        for item in (plan.skipped if plan else ())
+        if item.kind == UNREADABLE
+    ]
     reasons += tables.table_reasons(built)
     reasons += [
         f'{result.kind} "{result.name}"'

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from migration_assets.core.catalog import (
+    UNREADABLE,
     Catalog,
     Check,
     Column,
@@ -159,11 +160,11 @@ def _table(
         readable, problems = _readable(connection, source, facts)
     except sqlite3.OperationalError as error:
         reason = f"SQLite cannot read it: {error}"
-        skipped.append(SkippedObject("unreadable table", item.name, reason, None, item.sql))
+        skipped.append(SkippedObject(UNREADABLE, item.name, reason, None, item.sql))
         return None
     if not readable:
         reason = "SQLite cannot read its definition"
-        skipped.append(SkippedObject("unreadable table", item.name, reason, None, item.sql))
+        skipped.append(SkippedObject(UNREADABLE, item.name, reason, None, item.sql))
         return None
     for column, reason in problems:
         skipped.append(SkippedObject("generated column", column, reason, item.name, item.sql))
