@@ -104,14 +104,16 @@ def _table_checks(
                 "content": tables_of.content,
                 "values": lambda slug: tables_of.values(slug, worker),
             }
+            selected = [spec.key for spec in specs if spec.key in context.selected_asset_check_keys]
+            for check in selected:
+                run.folder.forget(check.name, slugs[check.asset_key])
             failed = []
             pools = {name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in works}
             try:
                 # Beside each other: the one works mostly here, the other mostly in the server.
                 futures: dict[Future[ContentResult | SuiteResult], dg.AssetCheckKey] = {
                     pools[check.name].submit(works[check.name], slugs[check.asset_key]): check
-                    for check in (spec.key for spec in specs)
-                    if check in context.selected_asset_check_keys
+                    for check in selected
                 }
                 for future in as_completed(futures):
                     check = futures[future]
@@ -286,6 +288,7 @@ def structure_checks(migration: Migration, target: str) -> dg.AssetChecksDefinit
     def structure_op(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         run: Run = getattr(context.resources, keys.run_resource)
         with step(run, context, "structure") as current:
+            run.folder.forget("structure")
             place = loaded(run, context.instance, asset, target, "constraints", "all")
             plan, profile = place.folder.kept_plan(), place.folder.profile()
             found = structure.findings(run.target(target), place.schema, plan, profile)

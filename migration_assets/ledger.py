@@ -28,6 +28,9 @@ LEDGER = pa.schema(
 QUARANTINE = pa.schema([(name, pa.string()) for name in ("table", "key", "error", "values")])
 """One row set aside: source table, key as a JSON array, the error, the row as a JSON object."""
 
+Kind = Literal["ledger", "quarantine"]
+KINDS: tuple[Kind, Kind] = ("ledger", "quarantine")
+
 _FLUSH_ROWS = 65_536
 
 
@@ -108,7 +111,15 @@ class LedgerWriter:
         self._waiting = []
 
 
-def merge(folder: RunFolder, kind: Literal["ledger", "quarantine"]) -> tuple[int, str]:
+def count(folder: RunFolder, kind: Kind) -> int:
+    """The number of entries in the parts of all tables, without reading them."""
+    return sum(
+        pq.read_metadata(path, memory_map=False).num_rows
+        for path in (folder.path / kind).glob("*.parquet")
+    )
+
+
+def merge(folder: RunFolder, kind: Kind) -> tuple[int, str]:
     """Join the parts of all tables into the run's ``ledger.parquet`` or ``quarantine.parquet``.
 
     The file is written even if there is no entry; parts stand in order of the tables' slugs.

@@ -115,6 +115,22 @@ class RunFolder:
             p.stem: results.from_json(kind, p.read_bytes()) for p in sorted(folder.glob("*.json"))
         }
 
+    def forget(self, stage: str, slug: str = "all") -> None:
+        """Drop the result of ``stage`` for ``slug``: what it was about is about to change."""
+        (self.path / "results" / stage / f"{slug}.json").unlink(missing_ok=True)
+
+    def forget_table(self, slug: str) -> None:
+        """Drop what is known of a table's load, and of the target as a whole that it is part of."""
+        for stage in ("load", "content", "values"):
+            self.forget(stage, slug)
+        self.forget_constraints()
+
+    def forget_constraints(self) -> None:
+        """Drop what is known of the target as a whole: from its constraints to its swap."""
+        for stage in ("constraints", "structure", "swap"):
+            self.forget(stage)
+        (self.path / "withdrawn.json").unlink(missing_ok=True)
+
     def write_catalog(self, catalog: Catalog) -> None:
         """Keep the catalog as reflected from this run's snapshot."""
         self.write_text("catalog.json", catalog.to_json())

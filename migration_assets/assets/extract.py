@@ -92,6 +92,10 @@ def _assets(
                     "plan; reload the code location to see it."
                 )
             planned = [table for table in extraction.plan.tables if table.slug in chosen]
+            for slug in chosen:
+                # What an earlier attempt found was about the file that is replaced now.
+                run.folder.forget("extract", slug)
+                run.folder.forget_table(slug)
             for slug in set(chosen) - {table.slug for table in planned}:
                 current.fail(slug, InputError(f'table "{slug}" is no longer in the source'))
 

@@ -8,6 +8,7 @@ import dagster as dg
 
 from migration_assets import constraints, translated
 from migration_assets.assets.extract import opened
+from migration_assets.assets.gate import require_proof
 from migration_assets.assets.keys import Keys
 from migration_assets.assets.load import prepare
 from migration_assets.assets.run import RUN_FOLDER, Run, step
@@ -16,7 +17,8 @@ from migration_assets.core.plan import Plan
 from migration_assets.core.results import LoadResult, Manifest, SourceResult, StatementResult
 from migration_assets.errors import InputError, NotProvenError
 from migration_assets.home import Migration, prune
-from migration_assets.postgres import swap
+from migration_assets.postgres import marker, swap
+from migration_assets.postgres.connect import session
 from migration_assets.sources import open_source
 from migration_assets.state import State
 
@@ -57,6 +59,8 @@ def _constraints(migration: Migration, plan: Plan, target: str) -> dg.AssetsDefi
                 with opened(run, (), None) as extraction:
                     prepare(run, target, extraction.plan)
             planned = whole_plan(run)
+            _check_incoming(run, target)
+            run.folder.forget_constraints()
             _check_quarantine(run)
             done = constraints.apply(
                 run.target(target),
@@ -118,6 +122,22 @@ def whole_plan(run: Run) -> Plan:
     return plan
 
 
+def _check_incoming(run: Run, target: str) -> None:
+    """Raise InputError if the schema that was loaded is gone, as it is after the swap."""
+    incoming = run.incoming(target)
+    destination = run.target(target)
+    with (
+        session(destination, "the look at the target") as connection,
+        connection.cursor() as cursor,
+    ):
+        if marker.schema_exists(cursor, incoming):
+            return
+    raise InputError(
+        f'schema "{incoming}" that this run loaded is not at {destination.location} any more: '
+        "materialize the tables again"
+    )
+
+
 def _check_quarantine(run: Run) -> None:
     manifests = run.folder.read_results("extract", Manifest).values()
     rows = sum(manifest.quarantined for manifest in manifests)
@@ -151,6 +171,7 @@ def _swap(migration: Migration, target: str) -> dg.AssetsDefinition:
         run: Run = getattr(context.resources, keys.run_resource)
         with step(run, context, "swap"):
             plan = whole_plan(run)
+            require_proof(run, target)
             loads = run.folder.read_results("load", LoadResult)
             source = run.folder.read_result("source", "all", SourceResult)
             result = swap.swap(

@@ -90,6 +90,10 @@ def _assets(
                 slug: extract_folder(run, context.instance, keys.extract(slug), slug)
                 for slug in chosen
             }
+            for slug in chosen:
+                # What an earlier attempt found was about the table that is replaced now; its
+                # views and references go with it.
+                run.folder.forget_table(slug)
             plan = run.folder.plan()
             tables = [plan.by_slug(slug) for slug in chosen]
             prepare(run, target, plan)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pyarrow.parquet as pq
 
 from migration_assets import ledger
@@ -20,13 +22,7 @@ def write(folder: RunFolder, evidence: Evidence) -> Evidence:
     entries, ledger_digest = ledger.merge(folder, "ledger")
     rows, quarantine_digest = ledger.merge(folder, "quarantine")
     reasons = list(evidence.run.reasons)
-    if all(table.parquet for table in evidence.tables):
-        for what, counted, found in (
-            ("ledger entries", evidence.ledger.entries, entries),
-            ("quarantined rows", evidence.quarantine.rows, rows),
-        ):
-            if counted != found:
-                reasons.append(f"{counted:,} {what} counted by the extracts, {found:,} in the file")
+    reasons += miscounted(evidence, entries, rows)
     run = evidence.run
     if len(reasons) > len(run.reasons):
         proven = run.verdict is Verdict.PROVEN
@@ -55,6 +51,24 @@ def write(folder: RunFolder, evidence: Evidence) -> Evidence:
     folder.write_text(folder.evidence.name, written.to_json())
     folder.write_text(folder.report.name, render_html(written, _first_entries(folder)))
     return written
+
+
+def miscounted(evidence: Evidence, entries: int, rows: int) -> Iterator[str]:
+    """A line for each of ledger and quarantine that does not hold what the extracts counted.
+
+    Args:
+        evidence: counts of the extracts.
+        entries: entries found in the ledger.
+        rows: rows found in the quarantine.
+    """
+    if not all(table.parquet for table in evidence.tables):
+        return
+    for what, counted, found in (
+        ("ledger entries", evidence.ledger.entries, entries),
+        ("quarantined rows", evidence.quarantine.rows, rows),
+    ):
+        if counted != found:
+            yield f"{counted:,} {what} counted by the extracts, {found:,} in the file"
 
 
 def _first_entries(folder: RunFolder) -> list[dict[str, str | None]]:

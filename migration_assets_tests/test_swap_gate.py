@@ -1,0 +1,178 @@
+"""What is not proven never goes live, in whatever order and number of attempts it was made."""
+
+from __future__ import annotations
+
+import dagster as dg
+import psycopg2
+import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run_iterator
+from psycopg2 import sql
+
+from migration_assets.core.results import StepFailure
+from migration_assets.definitions import assemble
+from migration_assets.home import Migration
+from migration_assets.launch import instance, launch
+from migration_assets.run_folder import RunFolder
+from migration_assets_tests.small_shop import SLUGS, configure, make_migration, make_source
+
+FAILING = (
+    "  expectations:\n    users:\n"
+    "      - {type: expect_table_row_count_to_be_between, kwargs: {min_value: 100}}\n"
+)
+
+
+@pytest.fixture
+def migration(tmp_path, pg_url, schema) -> Migration:
+    source = make_source(tmp_path / "shop.db")
+    return make_migration(tmp_path / "home", source, pg_url, schema)
+
+
+def run(
+    migration: Migration, selection: dg.AssetSelection, root: str | None = None
+) -> tuple[bool, RunFolder]:
+    """Execute a part of the graph; with ``root`` as one more attempt of that run.
+
+    Returns:
+        whether all of it succeeded, and the folder that it worked in.
+    """
+    with instance(migration.home) as dagster:
+        definitions = assemble([migration])
+        graph = definitions.resolve_asset_graph()
+        job = (
+            definitions.get_repository_def()
+            .get_implicit_global_asset_job_def()
+            .get_subset(
+                asset_selection=selection.resolve(graph),
+                asset_check_selection=selection.resolve_checks(graph),
+            )
+        )
+        made = dagster.create_run_for_job(
+            job,
+            parent_run_id=root,
+            root_run_id=root,
+            tags={"dagster/step_selection": "true"} if root else {},
+        )
+        list(execute_run_iterator(InMemoryJob(job), made, dagster))
+        final = dagster.get_run_by_id(made.run_id)
+    return final.is_success, migration.run_folder(root or made.run_id)
+
+
+def tables(stage: str) -> dg.AssetSelection:
+    """All tables of a stage, without their checks."""
+    slugs = SLUGS.values()
+    parts = [f"{s}_" if (stage, s) == ("staging", "report") else s for s in slugs]
+    return dg.AssetSelection.assets(*(["shop", stage, p] for p in parts)).without_checks()
+
+
+def table_checks() -> dg.AssetSelection:
+    """``content`` and ``values`` of all tables."""
+    assets = [dg.AssetKey(["shop", "staging", p]) for p in ("users", "order_items", "report_")]
+    return dg.AssetSelection.checks_for_assets(*assets)
+
+
+def steps(*names: str) -> dg.AssetSelection:
+    """Steps of the target, with their checks."""
+    return dg.AssetSelection.assets(*(["shop", "staging", name] for name in names))
+
+
+FINISH = steps("constraints", "swap")
+EVERYTHING = tables("extract") | tables("staging") | table_checks() | FINISH
+
+
+def ask(url: str, statement: str, *names: str) -> list[tuple]:
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+        return cursor.fetchall() if cursor.description else []
+
+
+def users(url: str, schema: str) -> list[str]:
+    return [name for (name,) in ask(url, "SELECT name FROM {}.users ORDER BY id", schema)]
+
+
+def is_live(url: str, schema: str) -> bool:
+    found = ask(url, "SELECT nspname FROM pg_namespace")
+    return (schema,) in found
+
+
+def failures(folder: RunFolder) -> str:
+    return " ".join(f.message for f in folder.read_results("failures", StepFailure).values())
+
+
+def incoming(migration: Migration, folder: RunFolder) -> str:
+    return f"{migration.config.schema_of('staging')}__in_{folder.path.name[:8]}"
+
+
+def test_everything_goes_live_in_one_run_and_in_attempts_at_the_same_run(
+    migration, pg_url, schema
+):
+    done, folder = run(migration, tables("extract") | tables("staging"))
+    assert done
+    assert run(migration, table_checks(), folder.path.name)[0]
+    assert run(migration, FINISH, folder.path.name)[0], failures(folder)
+    assert users(pg_url, schema) == ["Ada", "Bob", "Zoë"]
+
+
+def test_after_a_failed_check_constraints_and_swap_alone_do_not_go_live(
+    migration, pg_url, schema
+):
+    outcome = launch(configure(migration, FAILING), "shop_rehearsal")
+    assert not outcome.success
+    done, folder = run(migration, FINISH, outcome.run_id)
+    assert not done
+    assert "expect_table_row_count_to_be_between" in failures(folder)
+    assert not is_live(pg_url, schema)
+
+
+def test_without_the_checks_of_the_tables_nothing_goes_live(migration, pg_url, schema):
+    done, folder = run(migration, tables("extract") | tables("staging") | FINISH)
+    assert not done
+    assert "not compared cell by cell" in failures(folder)
+    assert not is_live(pg_url, schema)
+
+
+def test_without_the_checks_of_the_structure_nothing_goes_live(migration, pg_url, schema):
+    loaded = tables("extract") | tables("staging") | table_checks()
+    done, folder = run(migration, loaded | FINISH.without_checks())
+    assert not done
+    assert "references: did not happen" in failures(folder)
+    assert not is_live(pg_url, schema)
+
+
+def test_without_constraints_a_second_attempt_does_not_go_live(migration, pg_url, schema):
+    done, folder = run(migration, EVERYTHING)
+    assert done, failures(folder)
+    again = tables("staging") | table_checks() | steps("swap")
+    done, folder = run(migration, again, folder.path.name)
+    assert not done
+    assert "constraints: did not happen" in failures(folder)
+    # What the first attempt put live is still there, with its keys.
+    assert ask(pg_url, "INSERT INTO {}.users VALUES (9, 'x', NULL) RETURNING id", schema) == [(9,)]
+    keys = "SELECT count(*) FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace"
+    assert ask(pg_url, f"{keys} WHERE k.contype = 'f' AND n.nspname = '{schema}'") == [(1,)]
+
+
+def test_load_that_is_spoiled_in_a_second_attempt_is_found_and_does_not_go_live(
+    migration, pg_url, schema
+):
+    done, folder = run(migration, EVERYTHING)
+    assert done, failures(folder)
+    root = folder.path.name
+    assert run(migration, tables("staging"), root)[0]
+    ask(pg_url, "UPDATE {}.users SET name = 'Bib' WHERE id = 2", incoming(migration, folder))
+    run(migration, FINISH, root)
+    assert "not compared cell by cell" in failures(folder)
+    # The checks look at what was loaded last, not at what went live before.
+    run(migration, table_checks(), root)
+    run(migration, FINISH, root)
+    assert '"users", content' in failures(folder)
+    assert users(pg_url, schema) == ["Ada", "Bob", "Zoë"]
+
+
+def test_constraints_alone_after_the_swap_say_that_the_schema_is_gone(migration, pg_url, schema):
+    done, folder = run(migration, EVERYTHING)
+    assert done, failures(folder)
+    done, _ = run(migration, steps("constraints"), folder.path.name)
+    assert not done
+    assert "materialize the tables again" in failures(folder)
+    assert users(pg_url, schema) == ["Ada", "Bob", "Zoë"]
