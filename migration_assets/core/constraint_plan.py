@@ -322,10 +322,14 @@ class ConstraintPlanner:
         unique += [
             {t.column for t in i.terms if t.column}
             for i in declared.indexes
-            if i.unique and i.where is None and all(t.column for t in i.terms)
+            if i.unique
+            and i.where is None
+            and all(t.column and (t.collation or "").upper() != "NOCASE" for t in i.terms)
         ]
         if wanted not in unique:
             return f'its parent columns in "{key.ref_table}" are not a key'
+        if (refusal := self._refusal(declared, key.ref_columns)) is not None:
+            return f'its parent key in "{key.ref_table}" does not come along: {refusal}'
         if self._folds_case(declared, key.ref_columns) and wanted != set(declared.primary_key):
             return f'its parent key in "{key.ref_table}" ignores case'
         return None
