@@ -112,7 +112,22 @@ def load(home: Path, name: str) -> Migration:
     config = read_config(path)
     if config.name != name:
         raise InputError(f'{path}: name "{config.name}" must be that of its folder, "{name}"')
-    return Migration(home=home, folder=folder, config=config)
+    return Migration(home=home, folder=folder, config=_with_passwords(config, folder))
+
+
+def _with_passwords(config: MigrationConfig, folder: Path) -> MigrationConfig:
+    """Name the password files that were kept after ``defs.yaml`` was written."""
+    targets = {
+        name: target.model_copy(update={"password_file": _password_name(name)})
+        if target.password_file is None and (folder / _password_name(name)).exists()
+        else target
+        for name, target in config.targets.items()
+    }
+    return config.model_copy(update={"targets": targets})
+
+
+def _password_name(target: str) -> str:
+    return f"secrets/{target}.password"
 
 
 def read_config(path: Path) -> MigrationConfig:
@@ -317,7 +332,7 @@ def split_password(url: str) -> tuple[str, str | None]:
 
 def _write_password(folder: Path, password: str) -> str:
     """Keep the password readable by the owner only; returns the file's name in the folder."""
-    name = f"secrets/{TARGET}.password"
+    name = _password_name(TARGET)
     (folder / "secrets").mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

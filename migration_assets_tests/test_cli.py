@@ -309,3 +309,17 @@ def test_every_command_and_option_in_the_docs_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_a_table_whose_largest_number_is_used_arrives_and_has_no_next_one_either(
+    pg_url: str, schema: str, home: Path, tmp_path: Path
+) -> None:
+    with sqlite3.connect(tmp_path / "last.db") as connection:
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a)")
+        connection.execute("INSERT INTO t VALUES (1, 'x'), (9223372036854775807, 'y')")
+    connection.close()
+    source = f"sqlite:///{tmp_path / 'last.db'}"
+    assert run(["migrate", source, "--target", pg_url, "--schema", schema]) == 0
+    with psycopg2.connect(pg_url) as target, target.cursor() as cursor:
+        with pytest.raises(psycopg2.errors.SequenceGeneratorLimitExceeded):
+            cursor.execute(f"INSERT INTO {schema}.t (a) VALUES ('z')")

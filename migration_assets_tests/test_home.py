@@ -104,6 +104,14 @@ def test_new_password_of_a_known_target_is_kept(tmp_path):
     assert (again.folder / "secrets" / "staging.password").read_text() == "new"
 
 
+def test_password_given_later_is_used_by_the_runs_to_come(tmp_path):
+    first = found(tmp_path, SOURCE, "postgresql://me@db/app")
+    assert first.config.targets["staging"].password_file is None
+    homes.keep_password(first, "postgresql://me:late@db/app")
+    again = homes.load(tmp_path, first.name)
+    assert again.config.targets["staging"].password_file == "secrets/staging.password"
+
+
 def test_name_dagster_is_not_given_to_a_migration(tmp_path):
     assert found(tmp_path, "sqlite:////x/dagster.db").name.startswith("dagster_")
 

@@ -350,7 +350,7 @@ def test_sums_of_large_integers_are_exact(tmp_path: Path) -> None:
         ("INTEGER PRIMARY KEY", [5, 9], 10),
         ("INTEGER PRIMARY KEY", [-9, -5], 1),
         ("INTEGER PRIMARY KEY", [0], 1),
-        ("INTEGER PRIMARY KEY", [2**63 - 1], None),
+        ("INTEGER PRIMARY KEY", [2**63 - 1], 2**63),
         ("INTEGER PRIMARY KEY AUTOINCREMENT", [], 1),
         ("INTEGER PRIMARY KEY AUTOINCREMENT", [5], 6),
         ("INT PRIMARY KEY", [5], None),

@@ -30,6 +30,9 @@ REFUSALS = (
 )
 """The table may not, or not now, be written to; its sequence is looked at instead."""
 
+LARGEST = 2**63 - 1
+USED_UP = "identity values are used up"
+
 INSERT = "insert"
 INSERT_TO_REFERENCE = "insert, refused by a foreign key after the value was accepted"
 SEQUENCE = "sequence state"
@@ -174,6 +177,9 @@ class _Proof:
                 method, value, problem = SEQUENCE, _State(*cursor.fetchone()).next_value, None
         if method == SEQUENCE and problem is None:
             problem = self._taken(value)
+        if wanted is not None and wanted > LARGEST and problem == USED_UP:
+            # The source has no number left either.
+            return IdentityProof(self._table.name, self._column.name, None, method)
         if wanted is not None and value is not None and value != wanted:
             mismatch = f"next identity value is {value}, the source's is {wanted}"
             problem = mismatch if problem is None else f"{mismatch}; {problem}"
@@ -208,7 +214,7 @@ class _Proof:
                 # Raised after the row is in all unique indexes: its value is free.
                 return INSERT_TO_REFERENCE, expected, None
             except errors.SequenceGeneratorLimitExceeded:
-                return SEQUENCE, None, "identity values are used up"
+                return SEQUENCE, None, USED_UP
             except errors.UniqueViolation as error:
                 if self._is_own_key(error.diag.constraint_name):
                     problem = f"next identity value {expected} is taken"

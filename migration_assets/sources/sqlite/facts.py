@@ -18,9 +18,6 @@ from migration_assets.core.results import ColumnFacts
 from migration_assets.sources.base import SourceFacts
 from migration_assets.sources.sqlite.read import CLASS, MAX_RESULT_COLUMNS
 
-LARGEST = 2**63 - 1
-"""The largest rowid."""
-
 _LOW = 0xFFFFFFFF
 
 
@@ -112,8 +109,8 @@ def facts(
 def next_value(connection: sqlite3.Connection, table: Table) -> int | None:
     """The number ``table.auto_column`` would take next.
 
-    At least 1, the least number a PostgreSQL sequence hands out; None without such a column and
-    when the largest 64-bit number is already used.
+    At least 1, the least number a PostgreSQL sequence hands out; beyond the largest 64-bit number
+    when that is already used. None without such a column.
     """
     if table.auto_column is None:
         return None
@@ -121,7 +118,7 @@ def next_value(connection: sqlite3.Connection, table: Table) -> int | None:
         f"SELECT max({quote(table.auto_column)}) FROM {quote(table.name)}"
     ).fetchone()
     largest = max(largest or 0, _sequence(connection, table.name))
-    return None if largest >= LARGEST else largest + 1
+    return largest + 1
 
 
 def orphans(
