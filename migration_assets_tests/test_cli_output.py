@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,21 @@ def test_expectations_of_a_table_that_does_not_come_are_refused(
     defs = home / "names" / "defs.yaml"
     defs.write_text(defs.read_text() + "  expectations: {nosuch: [{type: expect_x}]}\n")
     assert 'expectations of "nosuch"' in refused(["migrate", source, *target], capsys)
+
+
+def test_disk_that_fills_up_in_the_run_is_one_error_line_and_exit_3(
+    source: str, home: Path, pg_url: str, schema: str
+) -> None:
+    program = (
+        "import resource, sys; from migration_assets.cli import run;"
+        # Dagster's record of the run is the first file to grow beyond it.
+        " resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000));"
+        " sys.exit(run(sys.argv[1:]))"
+    )
+    arguments = ["migrate", source, "--target", pg_url, "--schema", schema]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith("error: the run could not be recorded in")
+    assert "Traceback" not in done.stderr

@@ -20,7 +20,7 @@ from migration_assets.core.catalog import Catalog
 from migration_assets.core.config import MigrationConfig, TargetConfig
 from migration_assets.core.evidence import Evidence
 from migration_assets.core.planner import build_plan
-from migration_assets.errors import InputError
+from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets.postgres import marker
 from migration_assets.postgres.connect import Target, resolve_target
@@ -174,7 +174,12 @@ def run_rehearsal(
 
     Returns:
         The evidence, written whatever became of the run, and the run's folder.
+
+    Raises:
+        BrokenOffError: the run's own record cannot be written, as when the disk is full.
     """
+    from sqlalchemy.exc import DBAPIError  # Dagster's way into its storage
+
     from migration_assets.launch import launch  # Dagster takes a second to import
 
     views: list[ProgressView] = []
@@ -190,6 +195,13 @@ def run_rehearsal(
 
     try:
         outcome = launch(migration, f"{migration.name}_rehearsal", started, worker)
+    except (OSError, DBAPIError) as error:
+        # Dagster's own record of the run is on the same disk.
+        cause = " ".join(str(error).splitlines()[0].split())
+        raise BrokenOffError(
+            f"the run could not be recorded in {migration.home} ({cause}); make room there, then "
+            "run again"
+        ) from error
     finally:
         for view in views:
             view.__exit__(None, None, None)
