@@ -1,8 +1,9 @@
 """Translated objects: kept only if PostgreSQL takes them and they mean the same over the data.
 
 A view, a check or an index over an expression was written for another engine. One that PostgreSQL
-refuses, or that gives other results than the source does, is withdrawn from the loaded schema and
-reported with its original SQL; what was declared as plain keys and columns is never withdrawn.
+refuses, a view that gives other rows than in the source, and a condition that holds for another
+number of rows are withdrawn from the loaded schema and reported with their original SQL; what was
+declared as plain keys and columns is never withdrawn.
 """
 
 from __future__ import annotations

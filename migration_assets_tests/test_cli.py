@@ -320,6 +320,9 @@ def test_a_table_whose_largest_number_is_used_arrives_and_has_no_next_one_either
     connection.close()
     source = f"sqlite:///{tmp_path / 'last.db'}"
     assert run(["migrate", source, "--target", pg_url, "--schema", schema]) == 0
-    with psycopg2.connect(pg_url) as target, target.cursor() as cursor:
-        with pytest.raises(psycopg2.errors.SequenceGeneratorLimitExceeded):
-            cursor.execute(f"INSERT INTO {schema}.t (a) VALUES ('z')")
+    with (
+        psycopg2.connect(pg_url) as target,
+        target.cursor() as cursor,
+        pytest.raises(psycopg2.errors.SequenceGeneratorLimitExceeded),
+    ):
+        cursor.execute(f"INSERT INTO {schema}.t (a) VALUES ('z')")

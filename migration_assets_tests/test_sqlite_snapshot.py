@@ -221,7 +221,8 @@ def test_a_snapshot_is_private_whole_and_leaves_nothing_beside_it(tmp_path: Path
     reader.catalog()
     reader.close()
     assert listing(tmp_path) == before
-    assert sorted(p.name for p in run.iterdir()) == ["snapshot.db", "snapshot.db.checked", "snapshot.db.json"]
+    names = sorted(p.name for p in run.iterdir())
+    assert names == ["snapshot.db", "snapshot.db.checked", "snapshot.db.json"]
     assert stat.S_IMODE((run / "snapshot.db").stat().st_mode) == 0o600
     assert reader.snapshot.bytes == path.stat().st_size
 

@@ -89,8 +89,8 @@ class SnapshotReader(Protocol):
     def orphans(self, table: Table) -> dict[int, int]:
         """Foreign key position -> rows whose parent is missing (only those above 0)."""
 
-    def query(self, statement: str, limit: int, seconds: float) -> list[tuple[Any, ...]]:
-        """The first ``limit`` rows of a query in the source's own dialect.
+    def rows(self, statement: str, seconds: float) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query in the source's own dialect.
 
         Raises:
             QueryError: the engine refuses it, or it takes longer than ``seconds``.

@@ -7,13 +7,16 @@ loaded schema; what disagrees is withdrawn and reported, never kept silently.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections import Counter
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
+from datetime import time as clock
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import psycopg2
@@ -25,10 +28,9 @@ from migration_assets.core.plan import Plan, TablePlan, ViewPlan
 from migration_assets.postgres.connect import Target, session
 from migration_assets.sources.base import QueryError, SnapshotReader
 
-MAX_ROWS = 20_000
-"""Rows of a view that are compared one by one; beyond them their number."""
 MAX_SECONDS = 30
-"""Time a view may take on either side."""
+"""Time a view or condition may take on either side; what takes longer is not kept."""
+FETCHED_ROWS = 2_000
 _DIGITS = 12
 """Significant digits of a computed number that must agree: sums depend on the order of rows."""
 
@@ -66,8 +68,7 @@ def disagreements(
     """
     found: list[Disagreement] = []
     with session(target, "comparison of views") as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
+        with connection, connection.cursor() as cursor:
             cursor.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
             cursor.execute("SET statement_timeout = %s", (f"{MAX_SECONDS}s",))
             present = views_in(cursor, schema)
@@ -87,46 +88,54 @@ def views_in(cursor: Cursor, schema: str) -> set[str]:
 
 def _view(reader: SnapshotReader, connection: Connection, view: ViewPlan) -> str | None:
     """Why a view does not agree, None if it does."""
-    name = reader.quote(view.source)
-    with connection.cursor() as cursor:
-        try:
-            expected = reader.query(f"SELECT * FROM {name}", MAX_ROWS + 1, MAX_SECONDS)
-        except QueryError as error:
-            return f"cannot be read in the source: {error}"
-        try:
-            cursor.execute(
-                sql.SQL("SELECT * FROM {} LIMIT %s").format(sql.Identifier(view.name)),
-                (MAX_ROWS + 1,),
-            )
-            rows = cursor.fetchall()
-            types = [column.type_code for column in cursor.description or ()]
-            if len(expected) > MAX_ROWS or len(rows) > MAX_ROWS:
-                return _count(reader, connection, view, name)
-        except psycopg2.Error as error:
-            return f"cannot be read in PostgreSQL: {str(error).splitlines()[0]}"
-    if len(expected) != len(rows):
-        return f"gives {len(expected)} rows in the source, {len(rows)} in PostgreSQL"
-    if expected and len(expected[0]) != len(types):
-        return f"has {len(expected[0])} columns in the source, {len(types)} in PostgreSQL"
-    wanted = Counter(_canonical_rows(expected, types))
-    wanted.subtract(_canonical_rows(rows, types))
-    differing = sum(count for count in wanted.values() if count > 0)
-    return f"{differing} of {len(rows)} rows differ" if differing else None
-
-
-def _count(reader: SnapshotReader, connection: Connection, view: ViewPlan, name: str) -> str | None:
-    """Compare the number of rows of a view with many."""
     try:
-        expected = reader.query(f"SELECT count(*) FROM {name}", 1, MAX_SECONDS)[0][0]
-    except QueryError as error:
-        return f"cannot be counted in the source: {error}"
-    with connection.cursor() as cursor:
-        cursor.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(view.name)))
-        row = cursor.fetchone()
-    rows = row[0] if row else 0
-    if rows == expected:
-        return None
-    return f"gives {expected} rows in the source, {rows} in PostgreSQL"
+        with connection, connection.cursor(name="view") as cursor:
+            cursor.itersize = FETCHED_ROWS
+            cursor.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(view.name)))
+            first = cursor.fetchmany(1)
+            types = [column.type_code for column in cursor.description or ()]
+            found = _folded(chain(first, cursor), types)
+    except (psycopg2.Error, _TooLongError) as error:
+        return f"cannot be compared, in PostgreSQL: {str(error).splitlines()[0]}"
+    try:
+        rows = reader.rows(f"SELECT * FROM {reader.quote(view.source)}", MAX_SECONDS)
+        expected = _folded(rows, types)
+    except (QueryError, _TooLongError) as error:
+        return f"cannot be compared, in the source: {error}"
+    if expected.columns not in {None, len(types)}:
+        return f"has {expected.columns} columns in the source, {len(types)} in PostgreSQL"
+    if expected.rows != found.rows:
+        return f"gives {expected.rows} rows in the source, {found.rows} in PostgreSQL"
+    return None if expected.digest == found.digest else "gives other rows than in the source"
+
+
+@dataclass(frozen=True)
+class _Folded:
+    """All rows of a view, in no order: how many, of how many columns, and a sum of digests."""
+
+    rows: int
+    columns: int | None
+    digest: int
+
+
+class _TooLongError(Exception):
+    """A view has more rows than can be looked at in the time there is."""
+
+
+def _folded(rows: Iterable[tuple[Any, ...]], types: Sequence[int]) -> _Folded:
+    deadline = time.monotonic() + MAX_SECONDS
+    count, columns, digest = 0, None, 0
+    for row in rows:
+        columns = len(row)
+        if columns != len(types):
+            return _Folded(0, columns, 0)
+        text = repr([canonical(value, oid) for value, oid in zip(row, types, strict=True)])
+        octets = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).digest()
+        digest = (digest + int.from_bytes(octets, "big")) % 2**128
+        count += 1
+        if count % FETCHED_ROWS == 0 and time.monotonic() > deadline:
+            raise _TooLongError(f"more than {count} rows in {MAX_SECONDS} s")
+    return _Folded(count, columns, digest)
 
 
 def _conditions(
@@ -141,12 +150,12 @@ def _conditions(
             continue
         try:
             counted = f"SELECT count(*) FROM {reader.quote(table.source)} WHERE {original}"
-            expected = reader.query(counted, 1, MAX_SECONDS)[0][0]
+            expected = next(reader.rows(counted, MAX_SECONDS))[0]
         except QueryError as error:
             yield Disagreement(kind, name, table.name, f"cannot be run in the source: {error}")
             continue
         try:
-            with connection.cursor() as cursor:
+            with connection, connection.cursor() as cursor:
                 cursor.execute(
                     sql.SQL("SELECT count(*) FROM {} WHERE {}").format(
                         sql.Identifier(table.name), sql.SQL(translated)
@@ -164,13 +173,6 @@ def _conditions(
                 table.name,
                 f"holds for {expected} rows in the source, {row[0]} in PostgreSQL",
             )
-
-
-def _canonical_rows(
-    rows: Sequence[tuple[Any, ...]], types: Sequence[int]
-) -> Iterable[tuple[str | None, ...]]:
-    for row in rows:
-        yield tuple(canonical(value, oid) for value, oid in zip(row, types, strict=True))
 
 
 def canonical(value: Any, oid: int) -> str | None:
@@ -219,4 +221,4 @@ def _moment(value: object) -> str:
         if value.tzinfo is not None:
             value = value.astimezone(UTC).replace(tzinfo=None)
         return value.isoformat(sep=" ")
-    return value.isoformat() if isinstance(value, date | time) else str(value)
+    return value.isoformat() if isinstance(value, date | clock) else str(value)

@@ -142,14 +142,14 @@ class SQLiteReader:
         except sqlite3.Error as error:
             raise input_error(f'table "{table.name}"', error) from error
 
-    def query(self, statement: str, limit: int, seconds: float) -> list[tuple[Any, ...]]:
-        """The first ``limit`` rows of a query; raises QueryError."""
+    def rows(self, statement: str, seconds: float) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query; raises QueryError."""
         deadline = time.monotonic() + seconds
-        # A connection of its own: strict texts, and a clock that interrupts only this query.
+        # A connection of its own: a clock that interrupts only this query.
         connection = open_read_only(self._path)
         try:
             connection.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
-            return connection.execute(statement).fetchmany(limit)
+            yield from connection.execute(statement)
         except sqlite3.Error as error:
             late = time.monotonic() > deadline
             raise QueryError(f"took longer than {seconds:.0f} s" if late else str(error)) from error
