@@ -42,7 +42,7 @@ TABLE_CHECKS = {
     "values": "The table's Great Expectations suite, on PostgreSQL.",
 }
 STRUCTURE_CHECKS = {
-    "schema": "Columns, types, nullability, defaults and views are as planned.",
+    "schema": "Columns, types, nullability, which columns have defaults, and views are as planned.",
     "keys": "Primary and unique keys, indexes and identity values are as planned.",
     "references": "Foreign keys and checks are as planned.",
 }

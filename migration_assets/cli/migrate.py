@@ -28,7 +28,7 @@ from migration_assets.run_folder import RunFolder
 from migration_assets.sources import open_source
 from migration_assets.state import State
 
-ARTEFACTS = ("evidence.json", "report.html", "ledger.parquet", "quarantine.parquet")
+ARTEFACTS = ("evidence.json", "report.html", "plan.json", "ledger.parquet", "quarantine.parquet")
 
 
 @click.command("migrate")
@@ -38,7 +38,7 @@ ARTEFACTS = ("evidence.json", "report.html", "ledger.parquet", "quarantine.parqu
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Copy evidence, report, ledger and quarantine into this folder.",
+    help="Copy evidence, report, plan, ledger and quarantine into this folder.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON at the end.")
 def command(
@@ -212,9 +212,12 @@ def copy_artefacts(folder: RunFolder, out: Path) -> None:
     """Copy what a run leaves for people and machines into ``out``, readable by the owner only."""
     out.mkdir(parents=True, exist_ok=True)
     for name in ARTEFACTS:
-        if (folder.path / name).exists():
-            shutil.copyfile(folder.path / name, out / name)
-            (out / name).chmod(0o600)
+        if not (folder.path / name).exists():
+            continue
+        descriptor = os.open(out / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as copy, (folder.path / name).open("rb") as original:
+            os.fchmod(descriptor, 0o600)
+            shutil.copyfileobj(original, copy)
 
 
 def ui_command(migration: homes.Migration) -> str:

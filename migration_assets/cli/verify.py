@@ -26,7 +26,7 @@ from migration_assets.postgres.connect import resolve_target
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Keep evidence, report, ledger and quarantine in this folder.",
+    help="Keep evidence, report, plan, ledger and quarantine in this folder.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON.")
 def command(
