@@ -19,7 +19,13 @@ from pydantic import TypeAdapter
 from migration_assets.assets.keys import Keys, op_names
 from migration_assets.assets.load import table_batches
 from migration_assets.assets.run import Run, step
-from migration_assets.assets.upstream import Loaded, extract_folder, loaded
+from migration_assets.assets.upstream import (
+    Loaded,
+    extract_folder,
+    loaded,
+    loaded_folder,
+    standing_schema,
+)
 from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.results import (
     ContentResult,
@@ -142,6 +148,7 @@ class _Tables:
         self._keys = keys
         self._target = target
         self._plans: dict[Path, Plan] = {}
+        self._schemas: dict[Path, str] = {}
         self._stack = ExitStack()
         self._reader: Any = None
 
@@ -190,7 +197,11 @@ class _Tables:
 
     def _loaded(self, slug: str) -> Loaded:
         key = self._keys.table(self._target, slug)
-        return loaded(self._run, self._instance, key, self._target, "load", slug)
+        folder = loaded_folder(self._run, self._instance, key, "load", slug)
+        if folder.path not in self._schemas:
+            schema = standing_schema(self._run, folder, self._target)
+            self._schemas[folder.path] = schema
+        return Loaded(folder, self._schemas[folder.path])
 
     def _made(self, slug: str) -> tuple[Loaded, RunFolder, Manifest]:
         """Where the table is, and the extract it was loaded from."""

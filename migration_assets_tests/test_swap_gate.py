@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+
 import dagster as dg
 import psycopg2
 import pytest
@@ -9,6 +12,9 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 from psycopg2 import sql
 
+from migration_assets import home as homes
+from migration_assets import ledger
+from migration_assets.core.evidence import Evidence, Verdict
 from migration_assets.core.results import StepFailure
 from migration_assets.definitions import assemble
 from migration_assets.home import Migration
@@ -103,9 +109,7 @@ def incoming(migration: Migration, folder: RunFolder) -> str:
     return f"{migration.config.schema_of('staging')}__in_{folder.path.name[:8]}"
 
 
-def test_everything_goes_live_in_one_run_and_in_attempts_at_the_same_run(
-    migration, pg_url, schema
-):
+def test_everything_goes_live_in_one_run_and_in_attempts_at_the_same_run(migration, pg_url, schema):
     done, folder = run(migration, tables("extract") | tables("staging"))
     assert done
     assert run(migration, table_checks(), folder.path.name)[0]
@@ -113,9 +117,7 @@ def test_everything_goes_live_in_one_run_and_in_attempts_at_the_same_run(
     assert users(pg_url, schema) == ["Ada", "Bob", "Zoë"]
 
 
-def test_after_a_failed_check_constraints_and_swap_alone_do_not_go_live(
-    migration, pg_url, schema
-):
+def test_after_a_failed_check_constraints_and_swap_alone_do_not_go_live(migration, pg_url, schema):
     outcome = launch(configure(migration, FAILING), "shop_rehearsal")
     assert not outcome.success
     done, folder = run(migration, FINISH, outcome.run_id)
@@ -176,3 +178,72 @@ def test_constraints_alone_after_the_swap_say_that_the_schema_is_gone(migration,
     assert not done
     assert "materialize the tables again" in failures(folder)
     assert users(pg_url, schema) == ["Ada", "Bob", "Zoë"]
+
+
+def test_extracts_of_two_snapshots_are_not_mixed(migration, pg_url, schema, tmp_path):
+    assert run(migration, tables("extract"))[0]
+    with sqlite3.connect(tmp_path / "shop.db") as source:
+        source.execute("INSERT INTO users VALUES (8, 'Eve', NULL)")
+    source.close()
+    one = dg.AssetSelection.assets(["shop", "extract", "users"])
+    done, folder = run(migration, one | tables("staging") | table_checks() | FINISH)
+    assert not done
+    assert "is of another snapshot" in failures(folder)
+    assert "materialize all extracts in one run" in failures(folder)
+    assert not is_live(pg_url, schema)
+
+
+def test_load_from_an_earlier_extract_goes_live_with_the_whole_ledger(
+    migration, pg_url, schema, tmp_path
+):
+    with sqlite3.connect(tmp_path / "shop.db") as source:
+        source.execute("INSERT INTO users VALUES (8, 'Eve' || char(0), NULL)")
+    source.close()
+    done, extracted = run(migration, tables("extract"))
+    assert done, failures(extracted)
+    rest = tables("staging") | table_checks() | steps("constraints", "swap", "report")
+    done, folder = run(migration, rest)
+    assert done, failures(folder)
+    found = Evidence.from_json(folder.evidence.read_bytes())
+    assert found.run.verdict is Verdict.PROVEN
+    assert found.ledger.entries == ledger.count(folder, "ledger") == 1
+    assert users(pg_url, schema) == ["Ada", "Bob", "Zoë", "Eve"]
+
+
+def test_ledger_that_lost_an_entry_does_not_go_live(migration, pg_url, schema, tmp_path):
+    with sqlite3.connect(tmp_path / "shop.db") as source:
+        source.execute("INSERT INTO users VALUES (8, 'Eve' || char(0), NULL)")
+    source.close()
+    done, folder = run(migration, tables("extract") | tables("staging") | table_checks())
+    assert done, failures(folder)
+    folder.ledger_part("users").unlink()
+    done, _ = run(migration, FINISH, folder.path.name)
+    assert not done
+    assert "1 ledger entries counted by the extracts, 0 in the file" in failures(folder)
+    assert not is_live(pg_url, schema)
+
+
+def test_checks_look_at_the_live_schema_only_if_it_is_of_the_run_that_loaded(
+    migration, pg_url, schema
+):
+    done, first = run(migration, EVERYTHING)
+    assert done, failures(first)
+    # On their own, the checks look at what the latest load is now: the live schema.
+    done, alone = run(migration, table_checks())
+    assert done, failures(alone)
+    ask(pg_url, "DROP SCHEMA {} CASCADE", schema)
+    done, alone = run(migration, table_checks())
+    assert not done
+    assert f"what run {first.path.name} loaded is not at" in failures(alone)
+
+
+def test_pruning_keeps_what_is_under_way_and_what_a_kept_run_was_loaded_from(tmp_path):
+    migration = homes.create(tmp_path, "shop", make_source(tmp_path / "shop.db"))
+    for run in ("current", "origin", "done"):
+        folder = migration.run_folder(run).create()
+        folder.write_text("evidence.json", "{}")
+        os.utime(folder.path, (1e9, 1e9))
+    migration.run_folder("under_way").create()
+    migration.run_folder("current").write_text("origin/users", str(folder.path.parent / "origin"))
+    migration = configure(migration, "  keep_runs: 1\n")
+    assert homes.prune(migration, current="current") == ["done"]

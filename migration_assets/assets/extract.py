@@ -95,6 +95,7 @@ def _assets(
             for slug in chosen:
                 # What an earlier attempt found was about the file that is replaced now.
                 run.folder.forget("extract", slug)
+                (run.folder.path / "origin" / slug).unlink(missing_ok=True)
                 run.folder.forget_table(slug)
             for slug in set(chosen) - {table.slug for table in planned}:
                 current.fail(slug, InputError(f'table "{slug}" is no longer in the source'))

@@ -239,6 +239,25 @@ def _check_added(cursor: Cursor, schema: str, known: list[int], mark: Mark | Non
         )
 
 
+def live_run(cursor: Cursor, schema: str, migration: str) -> str | None:
+    """The run of ``migration`` whose tables are live in ``schema``, None if there is none.
+
+    By the schema's mark, or by the log where the schema is not ours alone.
+    """
+    mark = read_mark(cursor, schema)
+    if mark is not None:
+        return mark.run if mark.migration == migration and mark.role is Role.LIVE else None
+    if not schema_exists(cursor, schema) or not _has_log(cursor):
+        return None
+    cursor.execute(
+        "SELECT run_id FROM migration_assets.runs WHERE migration = %s AND target_schema = %s"
+        " AND outcome = %s ORDER BY finished_at DESC LIMIT 1",
+        (migration, schema, LIVE),
+    )
+    row = cursor.fetchone()
+    return str(row[0]) if row else None
+
+
 def own_objects(cursor: Cursor, schema: str, migration: str) -> list[int]:
     """Object ids of what the last live run of ``migration`` left in ``schema``."""
     if not _has_log(cursor):
