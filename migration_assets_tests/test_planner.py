@@ -342,3 +342,9 @@ def test_an_unreadable_table_can_be_left_out_by_pattern() -> None:
     assert build_plan(catalog, None, PlanConfig()).skipped == (broken,)
     config = PlanConfig(tables=TablesConfig(exclude=["bro*"]))
     assert [item.kind for item in build_plan(catalog, None, config).skipped] == ["table"]
+
+
+def test_patterns_that_leave_no_table_are_refused() -> None:
+    catalog = Catalog("sqlite", (Table("a", (Column("c", "INT", INTEGER),)),))
+    with pytest.raises(InputError, match="leave none"):
+        build_plan(catalog, None, PlanConfig(tables=TablesConfig(include=["b*"])))

@@ -73,6 +73,11 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
 def _selected(catalog: Catalog, config: PlanConfig) -> tuple[list[Table], list[SkippedObject]]:
     """Tables the user wants, and what does not come: left out by pattern, or by its nature."""
     wanted = [table for table in catalog.tables if _wanted(table.name, config)]
+    if catalog.tables and not wanted:
+        raise InputError(
+            f"the tables: patterns of defs.yaml leave none of the source's {len(catalog.tables)} "
+            "tables; widen include or narrow exclude"
+        )
     left_out = [
         SkippedObject("table", name, "left out by the tables: patterns of defs.yaml")
         for name in (

@@ -16,6 +16,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from migration_assets import lean
 from migration_assets.core.config import TargetConfig
+from migration_assets.core.naming import MAX_IDENTIFIER_BYTES
 from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.postgres import embedded
 
@@ -70,6 +71,8 @@ def resolve_target(config: TargetConfig, schema: str, folder: Path, home: Path) 
         InputError: the URL is malformed, the password file is missing, or the embedded server
             does not start.
     """
+    if len(schema.encode()) > MAX_IDENTIFIER_BYTES or not schema:
+        raise InputError(f'"{schema}" can not be a schema: PostgreSQL\'s names have 1 to 63 bytes')
     password_file = folder / config.password_file if config.password_file else None
     url = embedded.start(home) if config.url == "embedded" else config.url
     target = Target(url, schema, password_file)
