@@ -127,7 +127,7 @@ class _ColumnProfiler:
         values = array.to_numpy(zero_copy_only=False)
         self._fractional += int(np.count_nonzero(values != np.trunc(values)))
         if self._decimal:
-            digits, scale = forms.decimal_size(forms.shortest_decimal(array))
+            digits, scale = forms.real_size(array)
             self._digits = [max(self._digits[0], digits), max(self._digits[1], scale)]
 
     def _texts(self, array: pa.Array) -> None:

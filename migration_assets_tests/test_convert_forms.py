@@ -6,6 +6,7 @@ import uuid
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -229,6 +230,29 @@ def test_shortest_decimal_reads_back_to_the_same_double(values: list[float]) -> 
 def test_shortest_decimal_writes_what_is_no_number_as_postgresql_does() -> None:
     values = pa.array([math.nan, math.inf, -math.inf, -0.0, None])
     assert forms.shortest_decimal(values).to_pylist() == ["NaN", "Infinity", "-Infinity", "0", None]
+
+
+_DECIMALS = st.builds(
+    lambda digits, scale: float(Decimal(digits).scaleb(-scale)),
+    st.integers(-(10**17), 10**17) | st.integers(-(10**6), 10**6),
+    st.integers(0, 8),
+)
+
+
+@given(st.lists(_DECIMALS | st.floats(allow_nan=False, allow_infinity=False), min_size=1))
+def test_size_of_doubles_is_that_of_their_shortest_decimals(values: list[float]) -> None:
+    reals = pa.array(values, pa.float64())
+    assert forms.real_size(reals) == forms.decimal_size(forms.shortest_decimal(reals))
+
+
+@given(st.lists(_DECIMALS | st.floats(), min_size=1), st.integers(0, 15))
+def test_scaled_integers_are_the_shortest_decimals_or_nothing(
+    values: list[float], scale: int
+) -> None:
+    scaled = forms.scaled_integers(np.array(values), scale)
+    if scaled is not None:
+        shortest = forms.shortest_decimal(pa.array(values, pa.float64())).to_pylist()
+        assert [Decimal(int(n)).scaleb(-scale) for n in scaled] == [Decimal(t) for t in shortest]
 
 
 def test_decimal_size_counts_the_digits_that_numeric_must_hold() -> None:

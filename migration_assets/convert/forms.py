@@ -29,6 +29,8 @@ MAX_INTEGER_DIGITS = 131_072
 MAX_FRACTION_DIGITS = 16_383
 """Limits of an unconstrained numeric (PostgreSQL manual, "Numeric Types")."""
 
+_USUAL_SCALE = 6
+"""Fraction digits up to which doubles are looked at as scaled integers."""
 _FRACTIONS = range(1, 10)
 _OFFSETS = (1, 3, 5, 6)  # Z, +HH, +HHMM, +HH:MM
 _DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?\z"
@@ -157,6 +159,32 @@ def shortest_decimal(reals: pa.Array) -> pa.StringArray:
     if not pc.any(odd).as_py():
         return text
     return pc.replace_with_mask(text, odd, _plain(text.filter(odd)))
+
+
+def scaled_integers(reals: npt.NDArray[np.float64], scale: int) -> npt.NDArray[np.int64] | None:
+    """The shortest decimals of doubles, times 10**scale; None if one is no such whole number.
+
+    Also None from 10**15 on. Below it no two decimals of that scale are the same double, so that
+    one which reads back to the double is its shortest: 0.02 s a million, by way of texts 0.3 s.
+    """
+    power = 10.0**scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.rint(reals * power)
+        # The quotient is the double nearest to the decimal, for both numbers are exact.
+        if not ((np.abs(scaled) < 1e15) & (scaled / power == reals)).all():
+            return None
+    return scaled.astype(np.int64)
+
+
+def real_size(reals: pa.DoubleArray) -> tuple[int, int]:
+    """As :func:`decimal_size`, of the shortest decimals of finite doubles without a null."""
+    values = reals.to_numpy(zero_copy_only=False)
+    for scale in range(_USUAL_SCALE + 1):
+        scaled = scaled_integers(values, scale)
+        if scaled is not None:
+            whole = int(np.abs(scaled).max(initial=0)) // 10**scale
+            return (len(str(whole)) if whole else 0), scale
+    return decimal_size(shortest_decimal(reals))
 
 
 def decimal_size(text: pa.StringArray) -> tuple[int, int]:

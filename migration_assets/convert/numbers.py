@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,12 +16,19 @@ from migration_assets.convert.column import (
     only,
     require,
 )
-from migration_assets.convert.forms import decimal_size, is_decimal, shortest_decimal
+from migration_assets.convert.forms import (
+    decimal_size,
+    is_decimal,
+    scaled_integers,
+    shortest_decimal,
+)
 from migration_assets.core.profile import Lane
 from migration_assets.core.types import PgType
 
 _INT64_DIGITS = 19
 _MAX_PRECISION = 38
+_EXACT_SCALE = 15
+"""Powers of ten up to this one are far inside what a double holds exactly."""
 
 
 def to_integer(lanes: Lanes, kind: PgType) -> Converted:
@@ -122,10 +130,27 @@ def _int_decimal(lanes: Lanes, kind: PgType) -> Converted:
 
 def _real_decimal(lanes: Lanes, kind: PgType) -> Converted:
     reals = only(lanes)
+    quick = _exact_decimal(reals, kind.arrow)
+    if quick is not None:
+        return Converted(quick, negative_zero_change(reals))
     require(pc.is_finite(reals), f"is not a number that {kind.sql} holds")
     # Arrow's cast to text is the shortest that reads back; its cast to decimal would round.
     converted = _cast(reals.cast(pa.string()), kind)
     return Converted(converted.array, negative_zero_change(reals))
+
+
+def _exact_decimal(reals: pa.Array, target: pa.DataType) -> pa.Array | None:
+    """The reals in decimal128 by way of integers; None if that is not sure to be exact."""
+    if target.scale > _EXACT_SCALE:
+        return None
+    filled = pc.fill_null(reals, 0.0).to_numpy(zero_copy_only=False)
+    scaled = scaled_integers(filled, target.scale)
+    if scaled is None or int(np.abs(scaled).max(initial=0)) >= 10**target.precision:
+        return None
+    words = np.empty((len(scaled), 2), "<i8")  # 128 bits, the low ones first
+    words[:, 0], words[:, 1] = scaled, scaled >> 63
+    valid = reals.is_valid().buffers()[1] if reals.null_count else None
+    return pa.Array.from_buffers(target, len(scaled), [valid, pa.py_buffer(words)])
 
 
 def _text_decimal(lanes: Lanes, kind: PgType) -> Converted:
