@@ -27,8 +27,10 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._core.utils import make_new_run_id
 
 from migration_assets import home as homes
+from migration_assets import run_lock
 from migration_assets.assets.keys import Keys
 from migration_assets.assets.report import write_evidence
 from migration_assets.core.results import StepFailure
@@ -104,13 +106,18 @@ def launch(
         started: called with the run's id and folder before the first step.
         worker: Great Expectations' process, started already; it is left running. None to start
             one when the run begins.
+
+    Raises:
+        InputError: another run of the migration is under way; nothing was begun.
     """
     # Step processes of the multiprocess executor find the migrations by it.
     os.environ[homes.VARIABLE] = str(migration.home)
-    with instance(migration.home) as dagster:
+    run_id = make_new_run_id()
+    with run_lock.held(migration, run_id), instance(migration.home) as dagster:
         job = _job(migration, job_name, worker)
         run = dagster.create_run_for_job(
             job.get_definition(),
+            run_id=run_id,
             run_config=_QUIET,
             remote_job_origin=_repository_origin().get_job_origin(job_name),
         )

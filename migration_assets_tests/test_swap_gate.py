@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import dagster as dg
 import psycopg2
@@ -12,11 +15,12 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 from psycopg2 import sql
 
+from migration_assets import cli, ledger, run_lock
 from migration_assets import home as homes
-from migration_assets import ledger
 from migration_assets.core.evidence import Evidence, Verdict
 from migration_assets.core.results import StepFailure
 from migration_assets.definitions import assemble
+from migration_assets.errors import InputError
 from migration_assets.home import Migration
 from migration_assets.launch import instance, launch
 from migration_assets.run_folder import RunFolder
@@ -247,3 +251,77 @@ def test_pruning_keeps_what_is_under_way_and_what_a_kept_run_was_loaded_from(tmp
     migration.run_folder("current").write_text("origin/users", str(folder.path.parent / "origin"))
     migration = configure(migration, "  keep_runs: 1\n")
     assert homes.prune(migration, current="current") == ["done"]
+
+
+def test_what_is_live_is_not_replaced_by_an_earlier_snapshot(migration, pg_url, schema, tmp_path):
+    done, early = run(migration, tables("extract") | tables("staging") | table_checks())
+    assert done, failures(early)
+    with sqlite3.connect(tmp_path / "shop.db") as source:
+        source.execute("INSERT INTO users VALUES (8, 'Eve', NULL)")
+    source.close()
+    assert launch(migration, "shop_rehearsal").success
+    done, _ = run(migration, FINISH, early.path.name)
+    assert not done
+    assert "holds a later snapshot" in failures(early)
+    assert users(pg_url, schema) == ["Ada", "Bob", "Zoë", "Eve"]
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from migration_assets import home, run_lock
+with run_lock.held(home.load(Path(sys.argv[1]), "shop"), "first"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other_run(migration) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the migration for the run ``first`` until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(migration.home)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_second_run_at_the_same_time_is_refused_with_exit_2(migration, other_run, pg_url, schema):
+    with pytest.raises(InputError, match=r"under way \(first, process \d+\)") as refused:
+        launch(migration, "shop_rehearsal")
+    assert refused.value.exit_code == 2
+    assert 'another run of migration "shop"' in str(refused.value)
+    assert homes.run_folders(migration) == []
+    # A run from the UI takes the same lock.
+    done, _ = run(migration, tables("extract"))
+    assert not done
+    assert homes.run_folders(migration) == []
+    other_run.kill()
+    other_run.wait()
+    assert run(migration, tables("extract"))[0]
+
+
+def test_command_line_says_that_another_run_is_under_way(
+    migration, other_run, pg_url, schema, monkeypatch, capsys
+):
+    monkeypatch.setenv(homes.VARIABLE, str(migration.home))
+    source = migration.config.source
+    assert cli.run(["migrate", source, "--target", pg_url, "--schema", schema]) == 2
+    assert 'another run of migration "shop" is under way' in capsys.readouterr().err
+    assert not is_live(pg_url, schema)
+
+
+def test_processes_of_one_run_share_its_lock(migration, other_run):
+    with run_lock.held(migration, "first"), run_lock.held(migration, "first"):
+        other_run.kill()
+        other_run.wait()
+        with pytest.raises(InputError), run_lock.held(migration, "second"):
+            pass
+    with run_lock.held(migration, "second"):
+        pass

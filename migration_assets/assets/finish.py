@@ -182,6 +182,7 @@ def _swap(migration: Migration, target: str) -> dg.AssetsDefinition:
                 planned=[table.name for table in plan.tables],
                 plan_digest=plan.digest,
                 snapshot_id=source.snapshot_id if source else None,
+                taken_at=source.taken_at if source else None,
                 tables=len(plan.tables),
                 rows=sum(load.rows for load in loads.values()),
             )

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
+from migration_assets import run_lock
 from migration_assets.assets.report import write_evidence
 from migration_assets.core import naming
 from migration_assets.core.evidence import Evidence
@@ -121,17 +122,18 @@ def run_resource(migration: Migration) -> dg.ResourceDefinition:
     @dg.resource(description=f"The run of migration {migration.name}: folder, targets, progress.")
     def run(context: Any) -> Iterator[Run]:
         run_id = continued_run(context.instance, context.run)
-        folder = migration.run_folder(run_id).create()
-        progress = Progress(folder.path / "progress", context.log.info)
-        record = context.instance.get_run_record_by_id(context.run.run_id)
-        began = record.start_time if record and record.start_time else time.time()
-        job = context.run.job_name
-        started = datetime.fromtimestamp(began, UTC)
-        current = Run(migration, run_id, job, folder, started, progress)
-        try:
-            yield current
-        finally:
-            current.close()
+        with run_lock.held(migration, context.run.run_id):
+            folder = migration.run_folder(run_id).create()
+            progress = Progress(folder.path / "progress", context.log.info)
+            record = context.instance.get_run_record_by_id(context.run.run_id)
+            began = record.start_time if record and record.start_time else time.time()
+            job = context.run.job_name
+            started = datetime.fromtimestamp(began, UTC)
+            current = Run(migration, run_id, job, folder, started, progress)
+            try:
+                yield current
+            finally:
+                current.close()
 
     return run
 

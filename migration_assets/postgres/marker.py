@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -38,11 +38,16 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Mark:
-    """The comment on one of our schemas."""
+    """The comment on one of our schemas.
+
+    ``taken_at`` is when the snapshot in a live schema was taken, ISO 8601; it is no part of what
+    makes two marks equal.
+    """
 
     migration: str
     run: str
     role: Role
+    taken_at: str | None = field(default=None, compare=False)
 
     def to_comment(self) -> str:
         """The text of the comment."""
@@ -54,7 +59,12 @@ class Mark:
         try:
             record = json.loads(comment or "")
             if record["migration_assets"] == 1:
-                return Mark(record["migration"], record["run"], Role(record["role"]))
+                return Mark(
+                    record["migration"],
+                    record["run"],
+                    Role(record["role"]),
+                    record.get("taken_at"),
+                )
         except (ValueError, TypeError, KeyError):
             return None
         return None
@@ -109,6 +119,11 @@ def is_free(cursor: Cursor, schema: str) -> bool:
     """True if no connection holds ``schema``; keeps others off until the transaction ends."""
     cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", (lock_key(schema),))
     return bool(one(cursor)[0])
+
+
+def queue_for_swap(cursor: Cursor, schema: str) -> None:
+    """Let one transaction at a time exchange what is in ``schema``; waits for the others."""
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key(f"swap into {schema}"),))
 
 
 def one(cursor: Cursor) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg2 import errors, sql
 from psycopg2.extensions import cursor as Cursor
@@ -41,6 +42,7 @@ class _Swap:
     obsolete: str
     migration: str
     run_id: str
+    taken_at: str | None
     first: bool
     moves: bool
     previous_run: str | None
@@ -60,6 +62,7 @@ def swap(
     planned: Collection[str] = (),
     plan_digest: str | None = None,
     snapshot_id: str | None = None,
+    taken_at: str | None = None,
     tables: int | None = None,
     rows: int | None = None,
     patience: float = PATIENCE_SECONDS,
@@ -78,12 +81,15 @@ def swap(
         planned: names of all tables that must be there.
         plan_digest: for the log.
         snapshot_id: for the log.
+        taken_at: when the snapshot was taken, ISO 8601 with a time zone. What is live is never
+            replaced by what is older.
         tables: how many tables there must be, also for the log.
         rows: rows of all tables, for the log.
         patience: seconds of trying against locks of others.
 
     Raises:
-        NotProvenError: a planned table is not in ``incoming``, or a policy or publication can not
+        NotProvenError: what is live is of a later snapshot, a planned table is not in
+            ``incoming``, or a policy or publication can not
             be carried over.
         InputError: the live schema holds what is not this migration's.
         BrokenOffError: others held their locks for too long, or the target was lost.
@@ -102,13 +108,15 @@ def swap(
         while True:
             attempts += 1
             with connection.cursor() as cursor:
+                marker.queue_for_swap(cursor, target.schema)
                 if _is_done(cursor, target.schema, incoming, migration, run_id):
                     previous = previous_schema(target.schema)
                     kept = previous if marker.schema_exists(cursor, previous) else None
                     return SwapResult(target.schema, kept, time.monotonic() - started, attempts)
                 _check_complete(cursor, incoming, planned, tables)
                 marker.check_schema(cursor, target.schema, migration)
-                plan = _look(cursor, target.schema, incoming, migration, run_id)
+                _check_newer(cursor, target.schema, taken_at)
+                plan = _look(cursor, target.schema, incoming, migration, run_id, taken_at)
                 objects = _objects(cursor, incoming)
                 try:
                     _exchange(cursor, plan)
@@ -192,7 +200,26 @@ def _check_complete(
         )
 
 
-def _look(cursor: Cursor, live: str, incoming: str, migration: str, run_id: str) -> _Swap:
+def _check_newer(cursor: Cursor, live: str, taken_at: str | None) -> None:
+    """Raise NotProvenError if what is live is of a later snapshot, where both are known."""
+    mark = marker.read_mark(cursor, live)
+    if mark is None or mark.taken_at is None or taken_at is None:
+        return
+    if datetime.fromisoformat(mark.taken_at) > datetime.fromisoformat(taken_at):
+        raise NotProvenError(
+            f'schema "{live}" holds a later snapshot (of {mark.taken_at}, run {mark.run}) than '
+            f"this run's (of {taken_at}); nothing was swapped, start a new run"
+        )
+
+
+def _look(
+    cursor: Cursor,
+    live: str,
+    incoming: str,
+    migration: str,
+    run_id: str,
+    taken_at: str | None,
+) -> _Swap:
     there = marker.schema_exists(cursor, live)
     mark = marker.read_mark(cursor, live) if there else None
     moves = there and mark is None
@@ -218,6 +245,7 @@ def _look(cursor: Cursor, live: str, incoming: str, migration: str, run_id: str)
         obsolete=shorten(f"{live}__obsolete_{run_id[:8]}"),
         migration=migration,
         run_id=run_id,
+        taken_at=taken_at,
         first=not there or (moves and not owned),
         moves=moves,
         previous_run=_last_run(cursor, live, migration) or (mark.run if mark else None),
@@ -255,7 +283,8 @@ def _rename(cursor: Cursor, plan: _Swap) -> None:
             cursor, plan.previous, Mark(plan.migration, plan.previous_run or "", Role.PREVIOUS)
         )
     _rename_schema(cursor, plan.incoming, plan.live)
-    marker.write_mark(cursor, plan.live, Mark(plan.migration, plan.run_id, Role.LIVE))
+    mark = Mark(plan.migration, plan.run_id, Role.LIVE, plan.taken_at)
+    marker.write_mark(cursor, plan.live, mark)
 
 
 def _move(cursor: Cursor, plan: _Swap) -> None:
