@@ -48,7 +48,7 @@ class Ui:
 
 
 def serve(home: Path, port: int | None = None, say: Callable[[str], None] = print) -> None:
-    """Open the UI and keep it open until Ctrl-C.
+    """Open the UI and keep it open until Ctrl-C or SIGTERM; to be called by the main thread.
 
     Args:
         home: the migration home.
@@ -58,6 +58,8 @@ def serve(home: Path, port: int | None = None, say: Callable[[str], None] = prin
     Raises:
         InputError: the port is taken, or one of the processes ended; its log is named.
     """
+    # A supervisor's way to stop it is Ctrl-C's.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with running(home, port) as ui:
         say(f"Dagster UI: {ui.url}  (Ctrl-C stops it)")
         try:
