@@ -7,6 +7,7 @@ Everything below it is readable by its owner only. Parquet files may live elsewh
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -90,7 +91,8 @@ class RunFolder:
         """Write ``name`` below the folder atomically (0600) and return its path."""
         target = self.path / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
+        # Threads and step processes may write the same record at one moment.
+        part = target.with_name(f"{target.name}.{os.getpid()}.{threading.get_ident()}.part")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)

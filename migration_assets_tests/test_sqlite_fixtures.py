@@ -48,7 +48,8 @@ def test_every_row_and_value_of_a_public_database_is_read(
     )
     assert len([s for s in catalog.skipped if s.kind == "trigger"]) == fixture.triggers
     assert listing(fixture.path.parent) == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["snapshot.db", "snapshot.db.json"]
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["snapshot.db", "snapshot.db.checked", "snapshot.db.json"]
     assert {t.name for t in source.reflect().tables} == set(fixture.rows)
     assert listing(fixture.path.parent) == before
 
