@@ -11,10 +11,16 @@ from contextlib import contextmanager, suppress
 from types import ModuleType
 
 ARENAS = 2
-MAPPED_BYTES = 256 * 1024
-"""Blocks of this size go back to the system when they are freed: most columns of a batch do."""
+MAPPED_BYTES = 1 << 20
+"""Blocks of this size go back to the system as soon as they are freed."""
+KEPT_BYTES = 32 << 20
+"""Freed memory at the end of an arena that is kept for the next batch.
 
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+Less of the two saves memory and costs time, since the system clears every page that it gives out:
+256 KiB and 128 KiB take 1 s more and 35 MB less for a million rows.
+"""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 class _Absent(importlib.abc.MetaPathFinder):
@@ -57,3 +63,4 @@ def give_memory_back() -> None:
         set_option = ctypes.CDLL(None).mallopt
         set_option(_M_ARENA_MAX, ARENAS)
         set_option(_M_MMAP_THRESHOLD, MAPPED_BYTES)
+        set_option(_M_TRIM_THRESHOLD, KEPT_BYTES)
