@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from migration_assets.convert import forms
 from migration_assets.convert.jsonforms import json_forms
+from migration_assets.convert.texts import is_utf8
 from migration_assets.core.catalog import Column, Kind, Table
 from migration_assets.core.profile import ColumnProfile, Lane, TableProfile
 
@@ -136,7 +137,7 @@ class _ColumnProfiler:
         self._text["bytes"] = max(self._text["bytes"], pc.max(lengths).as_py())
         valid = _decoded(array)
         if valid is None:
-            whole = [_is_utf8(value) for value in array.to_pylist()]
+            whole = [is_utf8(value) for value in array.to_pylist()]
             self._text["invalid"] += whole.count(False)
             valid = array.filter(pa.array(whole)).cast(pa.string())
         if len(valid):
@@ -213,14 +214,6 @@ def _decoded(array: pa.Array) -> pa.Array | None:
         return array.cast(pa.string())
     except pa.ArrowInvalid:
         return None
-
-
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _has_nul(array: pa.Array) -> bool:

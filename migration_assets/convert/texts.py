@@ -147,7 +147,7 @@ def _invalid_rows(raw: pa.Array) -> Rows:
         part = raw.slice(start, stop - start)
         if stop - start <= _SMALL:
             for row, value in enumerate(part.to_pylist(), start):
-                if value is not None and not _is_utf8(value):
+                if value is not None and not is_utf8(value):
                     found.append(row)
             continue
         try:
@@ -158,7 +158,8 @@ def _invalid_rows(raw: pa.Array) -> Rows:
     return np.array(sorted(found), np.intp)
 
 
-def _is_utf8(value: bytes) -> bool:
+def is_utf8(value: bytes) -> bool:
+    """Whether the bytes are valid UTF-8."""
     try:
         value.decode()
     except UnicodeDecodeError:

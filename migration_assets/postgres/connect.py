@@ -202,35 +202,6 @@ def adbc(target: Target | str) -> Iterator[Any]:
         connection.close()
 
 
-def sqlalchemy_url(target: Target) -> str:
-    """The target as an SQLAlchemy URL with the password in it; not for eyes or files.
-
-    Great Expectations reads ``$name`` in it as a variable: every ``$`` is percent-encoded.
-    """
-    from sqlalchemy.engine import URL  # slow to import, needed by the expectations only
-
-    found = parameters(target)
-    known = {name: found.pop(name, None) for name in ("user", "password", "dbname")}
-    if "," in found.get("host", ""):
-        hosts = found.pop("host").split(",")
-        ports = found.pop("port", "").split(",")
-        ports = ports * len(hosts) if len(ports) == 1 else ports
-        query: dict[str, Any] = dict(found)
-        query["host"] = tuple(
-            f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=True)
-        )
-    else:
-        query = dict(found)
-    url = URL.create(
-        "postgresql+psycopg2",
-        username=known["user"],
-        password=known["password"],
-        database=known["dbname"],
-        query={"application_name": APPLICATION_NAME, **query},
-    )
-    return url.render_as_string(hide_password=False).replace("$", "%24")
-
-
 def redact(url: str) -> str:
     """``url`` without its password, whatever form it has; rather too short than too long."""
     head, separator, rest = url.partition("://")
