@@ -207,7 +207,8 @@ def _first_problem(error: ValidationError) -> str:
         return f'unknown key "{key}"{more}'
     if first["type"] == "missing":
         return f'key "{key}" is missing{more}'
-    return f'key "{key}": {first["msg"]}{more}'
+    problem = first["msg"].removeprefix("Value error, ")
+    return f'key "{key}": {problem}{more}' if key else f"{problem}{more}"
 
 
 def create(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from migration_assets.core.catalog import Column, Kind
 from migration_assets.core.plan import Conversion
 from migration_assets.core.profile import ColumnProfile, Lane
-from migration_assets.core.types import PgType
+from migration_assets.core.types import MAX_PRECISION, MAX_VARCHAR, PgType
 
 EXACT_IN_DOUBLE = 2**53
 """Whole numbers up to this size have an exact double."""
@@ -22,10 +22,6 @@ _EPOCHS = (
     (10**11, 10**14, Conversion.EPOCH_MS, "milliseconds"),
     (10**14, 10**17, Conversion.EPOCH_US, "microseconds"),
 )
-MAX_PRECISION = 1000
-"""Greatest declarable precision of numeric (PostgreSQL manual, "Numeric Types")."""
-MAX_VARCHAR = 10_485_760
-"""Greatest length of varchar(n) (PostgreSQL manual, "Character Types")."""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from migration_assets.core.naming import MAX_IDENTIFIER_BYTES
+from migration_assets.core.plan import Conversion
+from migration_assets.core.policies import POLICIES, TABLE_POLICIES, read_policies
+from migration_assets.core.types import parse_type
+from migration_assets.core.unhonoured import first_unhonoured
 from migration_assets.errors import InputError
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f'"{name}" is no time zone; write a name such as Europe/Berlin or UTC'
+        ) from None
+    return name
+
+
+def _type(text: str) -> str:
+    return parse_type(text).sql
+
+
+def _identifier(name: str) -> str:
+    if not name or "\0" in name:
+        raise ValueError("a name must have at least one character, and no NUL")
+    if len(name.encode()) > MAX_IDENTIFIER_BYTES:
+        raise ValueError(f'"{name}" is longer than the {MAX_IDENTIFIER_BYTES} bytes of a name')
+    return name
+
+
+def _column_policies(value: object) -> object:
+    return read_policies(value, frozenset(POLICIES) - TABLE_POLICIES)
+
+
+def _text_keys(value: object) -> object:
+    """Keys of a value map as texts: YAML reads ``1:`` as a number."""
+    if not isinstance(value, Mapping):
+        return value
+    for key in value:
+        if isinstance(key, bool) or not isinstance(key, str | int):
+            raise ValueError(f"write the key {key!r} in quotes, as the text that the source holds")
+    return {str(key): item for key, item in value.items()}
+
+
+def _null_word(value: object) -> object:
+    return "null" if value is None else value
+
+
+ZoneName = Annotated[str, AfterValidator(_zone)]
+TypeText = Annotated[str, AfterValidator(_type)]
+"""A PostgreSQL type as ``core.types.PgType.sql`` writes it."""
+Identifier = Annotated[str, AfterValidator(_identifier)]
+Policies = Annotated[dict[str, str], BeforeValidator(read_policies)]
+ColumnPolicies = Annotated[dict[str, str], BeforeValidator(_column_policies)]
 
 
 class StrictModel(BaseModel):
@@ -50,20 +104,155 @@ class ExpectationConfig(StrictModel):
     kwargs: dict[str, Any] = {}
 
 
+class ColumnOverride(StrictModel):
+    """What the user wants of one column.
+
+    Attributes:
+        type: PostgreSQL type, None for the one that is chosen.
+        conversion: how values get there, None for the natural way of type and values.
+        rename: target name.
+        drop: the column does not come along.
+        source_timezone: zone that naive timestamps are meant in.
+        policies: anomaly -> choice.
+    """
+
+    type: TypeText | None = None
+    conversion: Conversion | None = None
+    rename: Identifier | None = None
+    drop: bool = False
+    source_timezone: ZoneName | None = None
+    policies: ColumnPolicies = {}
+
+    @model_validator(mode="after")
+    def _drop_stands_alone(self) -> ColumnOverride:
+        if self.drop and (self.type or self.conversion or self.rename or self.source_timezone):
+            raise ValueError("a column with drop: true needs no other key")
+        return self
+
+
+class TableOverride(StrictModel):
+    """What the user wants of one table; ``columns`` by source name."""
+
+    rename: Identifier | None = None
+    source_timezone: ZoneName | None = None
+    policies: Policies = {}
+    columns: dict[str, ColumnOverride] = {}
+
+
+class TransformConfig(StrictModel):
+    """One transform of the user's own, of a column or (a function only) of a whole table.
+
+    Attributes:
+        column: source column name, None for the whole table.
+        name: shown in the ledger as ``transform:<name>``.
+        values: value map, by the texts of the source's values.
+        otherwise: what becomes of values that ``values`` does not name.
+        expression: SQL-like expression over Arrow columns.
+        function: ``module:function`` of a RecordBatch.
+        type: target type if it changes.
+        inverse: value map, expression or function that leads back.
+    """
+
+    column: str | None = None
+    name: str | None = None
+    values: Annotated[
+        dict[str, str | int | float | bool | None] | None, BeforeValidator(_text_keys)
+    ] = None
+    otherwise: Annotated[Literal["keep", "null", "fail"], BeforeValidator(_null_word)] = "keep"
+    expression: str | None = None
+    function: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    type: TypeText | None = None
+    inverse: dict[str, Any] | str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> TransformConfig:
+        kinds = [self.values is not None, self.expression is not None, self.function is not None]
+        if sum(kinds) != 1:
+            raise ValueError("a transform has exactly one of values, expression and function")
+        if self.column is None and self.function is None:
+            raise ValueError("a transform without column must be a function")
+        return self
+
+
+class IndexConfig(StrictModel):
+    """One index of the user's own, in names and SQL of the target.
+
+    Attributes:
+        columns: plain columns; expressions: PostgreSQL SQL. One of both is given.
+        where: predicate of a partial index, PostgreSQL SQL.
+        name: None for one made of table and columns.
+        reason: shown in plan and report.
+    """
+
+    columns: list[str] = []
+    expressions: list[str] = []
+    unique: bool = False
+    where: str | None = None
+    method: Literal["btree", "hash", "gin", "gist", "spgist", "brin"] = "btree"
+    name: Identifier | None = None
+    reason: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> IndexConfig:
+        if bool(self.columns) == bool(self.expressions):
+            raise ValueError("an index has either columns or expressions")
+        return self
+
+
+class ConstraintConfig(StrictModel):
+    """One constraint of the user's own, in names and SQL of the target."""
+
+    check: str | None = None
+    unique: list[str] = []
+    name: Identifier | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ConstraintConfig:
+        if (self.check is not None) == bool(self.unique):
+            raise ValueError("a constraint has either check or unique")
+        return self
+
+
 class PlanConfig(StrictModel):
-    """The part of the configuration that shapes the plan."""
+    """The part of the configuration that shapes the plan.
+
+    Attributes:
+        tables: which tables come.
+        naming: ``keep`` the source's names, or make them ``snake_case``.
+        source_timezone: zone that naive timestamps are meant in, None if nobody knows.
+        foreign_key_indexes: every foreign key that no index serves gets one.
+        policies: anomaly -> choice, for the whole migration.
+        overrides: source table name -> what the user wants of it.
+        transforms: source table name -> transforms, in the order in which they are applied.
+        indexes: target table name -> indexes beyond the source's.
+        constraints: target table name -> constraints beyond the source's.
+    """
 
     tables: TablesConfig = TablesConfig()
+    naming: Literal["keep", "snake_case"] = "keep"
+    source_timezone: ZoneName | None = None
+    foreign_key_indexes: bool = True
+    policies: Policies = {}
+    overrides: dict[str, TableOverride] = {}
+    transforms: dict[str, list[TransformConfig]] = {}
+    indexes: dict[str, list[IndexConfig]] = {}
+    constraints: dict[str, list[ConstraintConfig]] = {}
+
+    @model_validator(mode="after")
+    def _nothing_silently_ignored(self) -> PlanConfig:
+        place = first_unhonoured(self.model_dump())
+        if place is not None:
+            raise ValueError(f"{place} is not honoured yet; take it out of defs.yaml")
+        return self
 
 
-class MigrationConfig(StrictModel):
-    """One migration.
+class MigrationConfig(PlanConfig):
+    """One migration; what shapes the plan is described in :class:`PlanConfig`.
 
     Attributes:
         name: the migration; first part of its asset keys.
         source: source URL (``sqlite:///path``).
         targets: environment name -> target; ``staging`` is where rehearsals go.
-        tables: which tables come.
         expectations: source table name -> expectations beyond the derived ones.
         executor: ``in_process`` or ``multiprocess`` (one process per step).
         schedule: cron line of the nightly rehearsal, in UTC.
@@ -75,7 +264,6 @@ class MigrationConfig(StrictModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
     source: str
     targets: dict[str, TargetConfig] = {"staging": TargetConfig()}
-    tables: TablesConfig = TablesConfig()
     expectations: dict[str, list[ExpectationConfig]] = {}
     executor: Literal["in_process", "multiprocess"] = "in_process"
     schedule: str = "0 2 * * *"
@@ -106,4 +294,4 @@ class MigrationConfig(StrictModel):
     @property
     def plan(self) -> PlanConfig:
         """The part that shapes the plan."""
-        return PlanConfig(tables=self.tables)
+        return PlanConfig(**{name: getattr(self, name) for name in PlanConfig.model_fields})

@@ -265,6 +265,11 @@ class ConstraintPlanner:
                     "foreign key", label, reason or "its parent table does not come along", table
                 )
                 continue
+            orphans = self._facts(table.name).orphans.get(position, 0)
+            if orphans and plan.policy("orphans") == "drop_key":
+                dangling = f"{orphans} rows have no parent, and the policy orphans is drop_key"
+                self._skip("foreign key", label, dangling, table)
+                continue
             columns = self._targets(plan, key.columns)
             wanted = key.name or "_".join((plan.name, *columns, "fkey"))
             name, suffix = naming.shorten(wanted), 0
@@ -272,7 +277,6 @@ class ConstraintPlanner:
                 suffix += 1
                 name = naming.shorten(f"{wanted}_{suffix}")
             taken.add(name)
-            orphans = self._facts(table.name).orphans.get(position, 0)
             if orphans:
                 self._decisions.append(
                     Decision(

@@ -15,6 +15,7 @@ from enum import StrEnum
 from pydantic import TypeAdapter
 
 from migration_assets.core.catalog import SkippedObject
+from migration_assets.core.policies import Resolved, choice_of
 from migration_assets.core.types import PgType
 
 
@@ -53,6 +54,7 @@ class ColumnPlan:
         default: PostgreSQL SQL of the default, None for none.
         generated: PostgreSQL SQL of a generated column's expression, None for an ordinary one.
         reason: why this type; deciding: the value that decided, for people.
+        policies: (anomaly, choice) where it is not the default.
     """
 
     source: str
@@ -67,6 +69,11 @@ class ColumnPlan:
     reason: str = ""
     deciding: str | None = None
     comment: str | None = None
+    policies: Resolved = ()
+
+    def policy(self, anomaly: str) -> str:
+        """What is done about an anomaly of this column; raises KeyError."""
+        return choice_of(self.policies, anomaly)
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,7 @@ class TablePlan:
         primary_key_name: the constraint's name.
         key: target columns that tell rows apart in ledger and reports: the primary key, else
             the first unique key without NULLs, else empty (rows are told by their number).
+        policies: (anomaly, choice) where it is not the default.
     """
 
     source: str
@@ -144,6 +152,11 @@ class TablePlan:
     foreign_keys: tuple[ForeignKeyPlan, ...] = ()
     checks: tuple[CheckPlan, ...] = ()
     comment: str | None = None
+    policies: Resolved = ()
+
+    def policy(self, anomaly: str) -> str:
+        """What is done about an anomaly of the table's rows; raises KeyError."""
+        return choice_of(self.policies, anomaly)
 
     def column(self, name: str) -> ColumnPlan:
         """Return the column with target name ``name``; raises KeyError."""

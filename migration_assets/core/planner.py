@@ -12,6 +12,7 @@ from migration_assets.core.choose import Choice, choose
 from migration_assets.core.config import PlanConfig
 from migration_assets.core.constraint_plan import ConstraintPlanner
 from migration_assets.core.defaults import translate_default
+from migration_assets.core.overrides import Overrides
 from migration_assets.core.plan import ColumnPlan, Decision, Plan, TablePlan, ViewPlan
 from migration_assets.core.profile import ColumnProfile, Profile, TableProfile
 from migration_assets.core.translate import (
@@ -43,20 +44,23 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
         InputError: names that meet within PostgreSQL's 63 bytes, or a table it cannot hold.
     """
     tables, left_out = _selected(catalog, config)
+    overrides = Overrides(config)
+    overrides.check(catalog, [table.name for table in tables])
     names = _target_names(tables)
     choices = _choices(tables, profile)
     slugs = naming.slugs(table.name for table in catalog.tables)
     skipped = list(left_out)
-    decisions: list[Decision] = []
+    decisions = list(overrides.policy_decisions(tables))
     plans: dict[str, TablePlan] = {}
     for table in tables:
-        columns = _columns(table, profile, choices, skipped, decisions)
+        columns = _columns(table, profile, choices, overrides, skipped, decisions)
         plans[table.name] = TablePlan(
             source=table.name,
             name=names[table.name],
             slug=slugs[table.name],
             columns=columns,
             comment=table.comment,
+            policies=overrides.table_policies(table.name),
         )
         if names[table.name] != table.name:
             decisions.append(
@@ -158,6 +162,7 @@ def _columns(
     table: Table,
     profile: Profile | None,
     choices: Mapping[ColumnId, Choice],
+    overrides: Overrides,
     skipped: list[SkippedObject],
     decisions: list[Decision],
 ) -> tuple[ColumnPlan, ...]:
@@ -191,6 +196,7 @@ def _columns(
             reason=choice.reason,
             deciding=choice.deciding,
             comment=column.comment,
+            policies=overrides.column_policies(table.name, column.name),
         )
         if column.not_null and nulls:
             decisions.append(

@@ -5,6 +5,7 @@ The measured table behind this module is in ``docs/types.md``.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -102,3 +103,64 @@ _ARROW: dict[str, pa.DataType] = {
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", tz="UTC"),
 }
+
+MAX_PRECISION = 1000
+"""Greatest declarable precision of numeric (PostgreSQL manual, "Numeric Types")."""
+MAX_VARCHAR = 10_485_760
+"""Greatest length of varchar(n) (PostgreSQL manual, "Character Types")."""
+
+_SPELLINGS = {
+    "bool": "boolean",
+    "int2": "smallint",
+    "int": "integer",
+    "int4": "integer",
+    "int8": "bigint",
+    "float8": "double precision",
+    "float": "double precision",
+    "float4": "real",
+    "decimal": "numeric",
+    "character varying": "varchar",
+    "time without time zone": "time",
+    "timestamp without time zone": "timestamp",
+    "timestamp with time zone": "timestamptz",
+}
+_WRITTEN = re.compile(r"([a-z0-9 ]+?) *(?:\( *(\d{1,9}) *(?:, *(\d{1,9}) *)?\))?((?: [a-z]+)*)")
+
+
+def parse_type(text: str) -> PgType:
+    """Read a PostgreSQL type as people write it.
+
+    >>> parse_type("DECIMAL(12, 2)")
+    PgType(name='numeric', args=(12, 2))
+
+    Raises:
+        ValueError: it is none that can be loaded and verified here; says which can.
+    """
+    words = " ".join(text.lower().split())
+    match = _WRITTEN.fullmatch(words)
+    name = f"{match[1]}{match[4]}" if match else ""
+    name = _SPELLINGS.get(name, name)
+    if match is None or (name != "numeric" and name not in _ARROW):
+        known = ", ".join(sorted([*_ARROW, "numeric(p,s)", "varchar(n)"]))
+        hint = "; a char(n) would lose trailing spaces" if words.startswith("char") else ""
+        raise ValueError(f'"{text}" is no type that can be loaded here{hint}; choose from {known}')
+    args = tuple(int(arg) for arg in match.groups()[1:3] if arg is not None)
+    if name == "numeric":
+        return PgType(name, _numeric_args(text, args))
+    if args and name != "varchar":
+        raise ValueError(f'"{text}": {name} takes no number in brackets here; write {name}')
+    if name == "varchar" and (len(args) > 1 or (args and not 1 <= args[0] <= MAX_VARCHAR)):
+        raise ValueError(f'"{text}": the length of varchar is one number from 1 to {MAX_VARCHAR}')
+    return PgType(name, args)
+
+
+def _numeric_args(text: str, args: tuple[int, ...]) -> tuple[int, ...]:
+    if not args:
+        return ()
+    precision, scale = args[0], args[1] if len(args) > 1 else 0
+    if not 1 <= precision <= MAX_PRECISION or scale > precision:
+        raise ValueError(
+            f'"{text}": the precision of numeric is from 1 to {MAX_PRECISION}, and its scale not '
+            "more than that"
+        )
+    return precision, scale

@@ -1,0 +1,59 @@
+"""Keys of ``defs.yaml`` that are described but not built: refused, never silently ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+KEYS = frozenset(
+    {
+        "source_timezone",
+        "transforms",
+        "indexes",
+        "constraints",
+        "naming",
+        "type",
+        "conversion",
+        "rename",
+        "drop",
+    }
+)
+"""Keys of any level that nothing reads so far."""
+
+_ORDINARY: tuple[object, ...] = (None, False, "keep", {}, [])
+
+CHOICES: Mapping[str, frozenset[str]] = {
+    "nul_characters": frozenset({"null", "quarantine", "fail"}),
+    "invalid_utf8": frozenset({"null", "quarantine", "fail"}),
+    "negative_zero": frozenset({"null", "quarantine", "fail"}),
+    "null_in_not_null": frozenset({"quarantine", "fail"}),
+    "unfit": frozenset({"quarantine", "null"}),
+    "ambiguous_time": frozenset({"earlier", "later", "null", "quarantine", "fail"}),
+    "nonexistent_time": frozenset({"shift", "null", "quarantine", "fail"}),
+    "orphans": frozenset({"fail"}),
+    "load_refused": frozenset({"quarantine"}),
+}
+"""Anomaly -> choices that nothing acts on so far."""
+
+
+def first_unhonoured(config: Mapping[str, Any]) -> str | None:
+    """The place of the first key or choice that nothing acts on, None if there is none.
+
+    Args:
+        config: a dumped ``PlanConfig``.
+    """
+    return next(_places(config, ""), None)
+
+
+def _places(level: Mapping[str, Any], path: str) -> Iterator[str]:
+    for key, value in level.items():
+        here = f"{path}{key}"
+        if key in KEYS and value not in _ORDINARY:
+            yield here
+        elif key == "policies":
+            for anomaly, choice in value.items():
+                if choice in CHOICES.get(anomaly, ()):
+                    yield f"{here}.{anomaly}: {choice}"
+        elif key in {"overrides", "columns"} and isinstance(value, Mapping):
+            for name, item in value.items():
+                yield from _places(item, f"{here}.{name}.")
