@@ -34,7 +34,7 @@ from migration_assets.facts import (
     parquet_mismatches,
     source_mismatches,
 )
-from migration_assets.ledger import LedgerWriter
+from migration_assets.ledger import LedgerWriter, QuarantineWriter
 from migration_assets.pipeline import ahead
 from migration_assets.profiler import TableProfiler
 from migration_assets.progress import Progress
@@ -96,7 +96,7 @@ def write_table(
         table: as declared.
         plan: what becomes of it.
         folder: holds the spill, if there is one (else the table is read again), and takes the
-            Parquet file and the ledger's part.
+            Parquet file and the parts of ledger and quarantine.
         progress: shown as stage ``extract``.
 
     Raises:
@@ -122,7 +122,7 @@ def write_table(
     spill.unlink(missing_ok=True)
     mismatches = (
         *source_mismatches(plan, source, out.lanes, out.read),
-        *parquet_mismatches(plan, out.lanes, out.facts, out.read, out.rows, out.grown),
+        *out.mismatches,
     )
     return Manifest(
         slug=plan.slug,
@@ -131,6 +131,8 @@ def write_table(
         path=out.path,
         rows=out.rows,
         source_rows=source.rows,
+        quarantined=sum(out.set_aside.values()),
+        set_aside=out.set_aside,
         ledger=out.ledger,
         digest=out.digest,
         facts=out.facts,
@@ -163,7 +165,8 @@ class _Written:
     lanes: LaneFacts
     facts: dict[str, ColumnFacts]
     ledger: dict[str, int]
-    grown: dict[str, int]
+    set_aside: dict[str, int]
+    mismatches: tuple[str, ...]
 
 
 def _profile(
@@ -196,8 +199,11 @@ def _write(
     path, part = f"{root}/{name}", f"{root}/{name}.part"
     lanes = LaneFactsCollector(table)
     facts = {column.name: FactsCollector() for column in plan.stored_columns}
-    with LedgerWriter(folder.ledger_part(plan.slug), table.name) as ledger:
-        converter = TableConverter(table, plan, ledger)
+    with (
+        LedgerWriter(folder.ledger_part(plan.slug), table.name) as ledger,
+        QuarantineWriter(folder.quarantine_part(plan.slug), table.name) as quarantine,
+    ):
+        converter = TableConverter(table, plan, ledger, quarantine)
         with (
             ahead(_converted(raws, converter, lanes)) as ready,
             _Sink(filesystem, part) as sink,
@@ -212,6 +218,8 @@ def _write(
         with filesystem.open_input_file(part) as file:
             rows = pq.read_metadata(file).num_rows
         filesystem.move(part, path)
+    found = {name: collector.finish() for name, collector in facts.items()}
+    stays = converter.rows - quarantine.rows
     return _Written(
         path=name,
         read=converter.rows,
@@ -219,9 +227,13 @@ def _write(
         bytes=sink.bytes,
         digest=sink.digest,
         lanes=lanes.finish(),
-        facts={name: collector.finish() for name, collector in facts.items()},
+        facts=found,
         ledger=dict(ledger.counts),
-        grown=dict(converter.grown),
+        set_aside=dict(quarantine.counts),
+        mismatches=(
+            *lanes.mismatches(plan),
+            *parquet_mismatches(plan, lanes.kept(), found, stays, rows, converter.grown),
+        ),
     )
 
 
@@ -229,8 +241,9 @@ def _converted(
     raws: Iterable[pa.RecordBatch], converter: TableConverter, lanes: LaneFactsCollector
 ) -> Iterator[pa.RecordBatch]:
     for raw in raws:
-        lanes.add(raw)
-        yield converter.convert(raw)
+        converted = converter.convert_whole(raw)
+        lanes.add(raw, converted.taken)
+        yield converted.batch
 
 
 def _parquet_writer(sink: _Sink, plan: TablePlan) -> pq.ParquetWriter:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from migration_assets.convert import lanes_of
+from migration_assets.convert.column import Mask
 from migration_assets.core.catalog import Table
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.profile import Lane
@@ -32,7 +34,7 @@ class FactsCollector:
         self._values = 0
         self._low: int | None = None
         self._high: int | None = None
-        self._extremes: tuple[object, object] | None = None
+        self._extremes: tuple[Any, Any] | None = None
         self._bytes: int | None = None
 
     def add(self, array: pa.Array) -> None:
@@ -59,10 +61,22 @@ class FactsCollector:
 
     def _add_extremes(self, array: pa.Array) -> None:
         both = pc.min_max(array)
-        low, high = both["min"].as_py(), both["max"].as_py()
+        self._widen(both["min"].as_py(), both["max"].as_py())
+
+    def _widen(self, low: Any, high: Any) -> None:
         if self._extremes is not None:
             low, high = min(self._extremes[0], low), max(self._extremes[1], high)
         self._extremes = (low, high)
+
+    def merge(self, other: FactsCollector) -> None:
+        """Take in what another collector has taken in."""
+        self._values += other._values
+        for name in ("_low", "_high", "_bytes"):
+            more = getattr(other, name)
+            if more is not None:
+                setattr(self, name, (getattr(self, name) or 0) + more)
+        if other._extremes is not None:
+            self._widen(*other._extremes)
 
     def finish(self) -> ColumnFacts:
         """Return the facts of all batches so far."""
@@ -78,25 +92,80 @@ class FactsCollector:
 
 
 class LaneFactsCollector:
-    """Collects the facts of every lane of a table."""
+    """Collects the facts of every lane of a table: of what was read, and of what of it stays."""
 
     def __init__(self, table: Table) -> None:
         self._names = [column.name for column in table.columns]
-        self._lanes: dict[tuple[int, Lane], FactsCollector] = {}
+        self._read: Collectors = {}
+        self._kept: Collectors = {}
+        self._taken: Collectors = {}
 
-    def add(self, raw: pa.RecordBatch) -> None:
-        """Take in one raw batch."""
+    def add(self, raw: pa.RecordBatch, taken: Mapping[int, Mask] | None = None) -> None:
+        """Take in one raw batch.
+
+        Args:
+            raw: the batch.
+            taken: position of a column -> rows whose value does not stay.
+        """
         for position, lanes in lanes_of(raw).items():
+            mask = (taken or {}).get(position)
             for lane, array in lanes.items():
-                if array.null_count < len(array):
-                    self._lanes.setdefault((position, lane), FactsCollector()).add(array)
+                if array.null_count == len(array):
+                    continue
+                place = (position, lane)
+                read = _merge(self._read, place, array)
+                if mask is None:
+                    self._kept.setdefault(place, FactsCollector()).merge(read)
+                    continue
+                gone, nothing = pa.array(mask), pa.scalar(None, array.type)
+                _merge(self._kept, place, pc.if_else(gone, nothing, array))
+                _merge(self._taken, place, pc.if_else(gone, array, nothing))
 
     def finish(self) -> LaneFacts:
-        """Return the facts of all batches so far."""
+        """Return the facts of all that was read."""
+        return self._facts(self._read)
+
+    def kept(self) -> LaneFacts:
+        """Return the facts of what stays: all that was read, if nothing was taken out."""
+        return self._facts(self._kept)
+
+    def mismatches(self, plan: TablePlan) -> Iterator[str]:
+        """Where what stays and what was taken out are together not what was read."""
+        places = {name: position for position, name in enumerate(self._names)}
+        for column in plan.stored_columns:
+            for (position, lane), taken in self._taken.items():
+                if position != places[column.source]:
+                    continue
+                both = FactsCollector()
+                both.merge(taken)
+                both.merge(self._kept.get((position, lane), FactsCollector()))
+                number: Callable[[str], object] = float if lane is Lane.REAL else int
+                read = self._read[position, lane].finish()
+                for fact, was, now in _differing(read, both.finish(), number):
+                    yield (
+                        f'table "{plan.source}", column "{column.source}", {lane} values: {fact} '
+                        f"as read is {was}, {now} of what stays and what was set aside"
+                    )
+
+    def _facts(self, collectors: Collectors) -> LaneFacts:
         facts: LaneFacts = {name: {} for name in self._names}
-        for (position, lane), collector in self._lanes.items():
-            facts[self._names[position]][lane] = collector.finish()
+        for (position, lane), collector in collectors.items():
+            found = collector.finish()
+            if found.values:
+                facts[self._names[position]][lane] = found
         return facts
+
+
+Collectors = dict[tuple[int, Lane], FactsCollector]
+"""(position of a column, lane) -> facts so far."""
+
+
+def _merge(into: Collectors, place: tuple[int, Lane], array: pa.Array) -> FactsCollector:
+    """Add an array to the collector at ``place``; returns a collector of the array alone."""
+    one = FactsCollector()
+    one.add(array)
+    into.setdefault(place, FactsCollector()).merge(one)
+    return one
 
 
 def source_mismatches(
@@ -141,15 +210,15 @@ def parquet_mismatches(
 
     Args:
         plan: how the one became the other.
-        lanes: facts of what was read.
+        lanes: facts of what was read and stays.
         facts: target column -> facts of what was written.
-        rows: that were read.
+        rows: that were read and stay.
         written: rows that the finished file counts.
         grown: source column -> bytes that entries in the ledger added to its texts.
     """
     where = f'table "{plan.source}"'
     if rows != written:
-        yield f"{where}: {rows} rows were read, the Parquet file has {written}"
+        yield f"{where}: {rows} rows were read and stay, the Parquet file has {written}"
     for column in plan.stored_columns:
         found = lanes[column.source]
         expected, number = _expected(column, found, grown.get(column.source, 0))

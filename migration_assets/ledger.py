@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -34,20 +34,15 @@ KINDS: tuple[Kind, Kind] = ("ledger", "quarantine")
 _FLUSH_ROWS = 65_536
 
 
-class LedgerWriter:
-    """Writes the ledger's part of one table.
+class _PartWriter:
+    """A Parquet file of one table that comes into being when its block ends without an error.
 
-    Args:
-        path: the Parquet file; it comes into being when the block ends without an error and there
-            was at least one entry.
-        table: the table's name in the source.
+    There is no file if nothing was added.
     """
 
-    def __init__(self, path: Path, table: str) -> None:
-        self.counts: dict[str, int] = {}
-        """Entries so far, by ``<rule>:<source column>``."""
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path = path
-        self._table = table
+        self._schema = schema
         self._waiting: list[pa.RecordBatch] = []
         self._writer: pq.ParquetWriter | None = None
 
@@ -75,6 +70,36 @@ class LedgerWriter:
             else:
                 self._part.unlink(missing_ok=True)
 
+    def _add(self, columns: list[pa.Array]) -> None:
+        self._waiting.append(pa.RecordBatch.from_arrays(columns, schema=self._schema))
+        if sum(batch.num_rows for batch in self._waiting) >= _FLUSH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        if self._writer is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._writer = _writer(self._part, self._schema)
+        self._writer.write_table(pa.Table.from_batches(self._waiting))
+        self._waiting = []
+
+
+class LedgerWriter(_PartWriter):
+    """Writes the ledger's part of one table.
+
+    Args:
+        path: the Parquet file; it comes into being when the block ends without an error and there
+            was at least one entry.
+        table: the table's name in the source.
+    """
+
+    def __init__(self, path: Path, table: str) -> None:
+        super().__init__(path, LEDGER)
+        self.counts: dict[str, int] = {}
+        """Entries so far, by ``<rule>:<source column>``."""
+        self._table = table
+
     def add(
         self,
         keys: list[str],
@@ -89,26 +114,58 @@ class LedgerWriter:
             return
         name = f"{rule}:{column}"
         self.counts[name] = self.counts.get(name, 0) + rows
-        columns = [
-            _repeated(self._table, rows),
-            pa.array(keys, pa.string()),
-            _repeated(column, rows),
-            pa.array(before, pa.string()),
-            pa.array(after, pa.string()),
-            _repeated(rule, rows),
-        ]
-        self._waiting.append(pa.RecordBatch.from_arrays(columns, schema=LEDGER))
-        if sum(batch.num_rows for batch in self._waiting) >= _FLUSH_ROWS:
-            self._flush()
+        self._add(
+            [
+                _repeated(self._table, rows),
+                pa.array(keys, pa.string()),
+                _repeated(column, rows),
+                pa.array(before, pa.string()),
+                pa.array(after, pa.string()),
+                _repeated(rule, rows),
+            ]
+        )
 
-    def _flush(self) -> None:
-        if not self._waiting:
-            return
-        if self._writer is None:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._writer = _writer(self._part, LEDGER)
-        self._writer.write_table(pa.Table.from_batches(self._waiting))
-        self._waiting = []
+
+class QuarantineWriter(_PartWriter):
+    """Writes one table's part of the quarantine; the same life as the ledger's.
+
+    Args:
+        path: the Parquet file.
+        table: the table's name in the source.
+    """
+
+    def __init__(self, path: Path, table: str) -> None:
+        super().__init__(path, QUARANTINE)
+        self.counts: dict[str, int] = {}
+        """Rows so far, by ``<anomaly>:<source column>``; a row counts once, by its first error."""
+        self._table = table
+
+    @property
+    def rows(self) -> int:
+        """Rows so far."""
+        return sum(self.counts.values())
+
+    def add(
+        self, keys: list[str], errors: list[str], values: list[str], causes: Sequence[str]
+    ) -> None:
+        """Set rows aside.
+
+        Args:
+            keys: their keys as JSON arrays.
+            errors: why, naming the column.
+            values: each row of the source as a JSON object.
+            causes: ``<anomaly>:<source column>`` of each row.
+        """
+        for cause in causes:
+            self.counts[cause] = self.counts.get(cause, 0) + 1
+        self._add(
+            [
+                _repeated(self._table, len(keys)),
+                pa.array(keys, pa.string()),
+                pa.array(errors, pa.string()),
+                pa.array(values, pa.string()),
+            ]
+        )
 
 
 def count(folder: RunFolder, kind: Kind) -> int:

@@ -21,7 +21,7 @@ from migration_assets.core.catalog import Column, DeclaredType, Kind, Table
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.profile import Lane
 from migration_assets.core.types import PgType
-from migration_assets.errors import InputError
+from migration_assets.errors import NotProvenError
 from migration_assets.ledger import LedgerWriter
 
 ARROW = {
@@ -41,10 +41,10 @@ def convert(conversion: Conversion, kind: PgType, **lanes: list) -> pa.Array:
 
 
 def refused(conversion: Conversion, kind: PgType, **lanes: list) -> int:
-    """The row of the value that is refused."""
+    """The first row whose value is refused."""
     with pytest.raises(UnfitError) as caught:
         convert(conversion, kind, **lanes)
-    return caught.value.row
+    return int(caught.value.rows[0])
 
 
 def convert_table(
@@ -305,9 +305,6 @@ def test_every_text_is_kept_or_declared(values: list[bytes | None]) -> None:
     for row, (value, text) in enumerate(zip(values, found, strict=True)):
         same = value is None if text is None else value == text.encode()
         assert same is (row not in declared)
-    size = sum(len(value or b"") for value in values)
-    grown = sum(change.bytes for change in out.changes)
-    assert sum(len((text or "").encode()) for text in found) == size + grown
 
 
 def test_negative_zero_in_a_numeric_is_in_the_ledger(tmp_path: Path) -> None:
@@ -338,7 +335,7 @@ def test_ledger_key_shows_the_keys_in_their_source_form(tmp_path: Path) -> None:
 
 def test_value_that_does_not_fit_names_table_column_and_key(tmp_path: Path) -> None:
     kinds = [(Conversion.INTEGER, BIGINT), (Conversion.DATE, PgType("date"))]
-    with pytest.raises(InputError, match=r'table "a table", column "c1", key \[8\]: .* date'):
+    with pytest.raises(NotProvenError, match=r'table "a table", key \[8\]: column "c1": .* date'):
         convert_table(
             tmp_path / "l", kinds, ("t0",), {"0:int": [7, 8], "1:text": [b"2024-01-01", b"?"]}
         )

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from migration_assets import extract, ledger
+from migration_assets.convert.table import ConvertedBatch
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.config import PlanConfig
 from migration_assets.core.naming import slugs
@@ -20,7 +21,7 @@ from migration_assets.core.plan import Plan
 from migration_assets.core.planner import build_plan
 from migration_assets.core.profile import Lane, Profile
 from migration_assets.core.results import Manifest
-from migration_assets.errors import BrokenOffError, InputError
+from migration_assets.errors import BrokenOffError
 from migration_assets.pipeline import ahead
 from migration_assets.progress import Progress, read_tasks
 from migration_assets.run_folder import RunFolder
@@ -266,13 +267,15 @@ def test_value_lost_or_changed_in_reading_is_a_mismatch(start, spoil, line: str)
 
 
 def test_value_changed_in_conversion_is_a_mismatch(start, monkeypatch) -> None:
-    convert = extract.TableConverter.convert
+    convert = extract.TableConverter.convert_whole
 
-    def spoiled(self: extract.TableConverter, raw: pa.RecordBatch) -> pa.RecordBatch:
-        return _set(_set(convert(self, raw), "name", "?"), "price", None)
+    def spoiled(self: extract.TableConverter, raw: pa.RecordBatch) -> ConvertedBatch:
+        out = convert(self, raw)
+        batch = _set(_set(out.batch, "name", "?"), "price", None)
+        return dataclasses.replace(out, batch=batch)
 
     run = start(ITEMS, {"items": items(20)})
-    monkeypatch.setattr(extract.TableConverter, "convert", spoiled)
+    monkeypatch.setattr(extract.TableConverter, "convert_whole", spoiled)
     assert [line.partition(" as read")[0] for line in run.extract("items").mismatches] == [
         'table "items", column "name": the length in bytes',
         'table "items", column "price": the count',
@@ -291,14 +294,18 @@ def test_failure_while_reading_names_the_table_and_leaves_nothing(start) -> None
     assert list((run.folder.path / "raw").iterdir()) == []
 
 
-def test_value_outside_the_plan_names_table_column_and_key_and_leaves_no_file(start) -> None:
+def test_value_outside_the_plan_sets_its_row_aside(start) -> None:
     run = start(ITEMS, {"items": items(20)})
     plan = run.plan(run.profile())
     run.folder.raw("items").unlink()
     run.reader = Lying(run.reader, lambda b: _set(b, "5:text", b"yesterday"))
-    with pytest.raises(InputError, match=r'table "items", column "made", key \[1\]'):
-        run.write(plan, "items")
-    assert list((run.folder.path / "extract").iterdir()) == []
+    manifest = run.write(plan, "items")
+    assert (manifest.rows, manifest.quarantined) == (19, 1)
+    assert manifest.set_aside == {"unfit:made": 1}
+    (row,) = pq.read_table(run.folder.quarantine_part("items")).to_pylist()
+    assert (row["table"], row["key"]) == ("items", "[1]")
+    assert row["error"] == 'column "made": the value is not an ISO date, but the type is date'
+    assert json.loads(row["values"])["made"] == "yesterday"
 
 
 def test_source_that_counts_otherwise_is_a_mismatch(start) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ Lanes = Mapping[Lane, pa.Array]
 """The lanes of one column in one batch that hold any value."""
 
 Rows = npt.NDArray[np.intp]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,22 @@ class Change:
         rule: the rule that changed them.
         rows: their rows in the batch.
         before, after: one rendered value per row.
-        bytes: by how many bytes the values grew (negative: shrank) as texts.
     """
 
     rule: str
     rows: Rows
     before: list[str | None]
     after: list[str | None]
-    bytes: int = 0
+
+    def without(self, gone: Mask) -> Change:
+        """The change of the rows that are not ``gone``."""
+        kept = np.flatnonzero(~gone[self.rows]).tolist()
+        return Change(
+            self.rule,
+            self.rows[kept],
+            [self.before[place] for place in kept],
+            [self.after[place] for place in kept],
+        )
 
 
 @dataclass(frozen=True)
@@ -46,16 +55,16 @@ class Converted:
 
 
 class UnfitError(Exception):
-    """A value that the planned type can not hold, so the plan is not one for these values.
+    """Values that the planned type can not hold; the same lanes without them may be converted.
 
     Attributes:
-        row: its row in the batch.
-        reason: what is wrong with it, continuing "the value ...".
+        rows: all rows of the batch whose value is wrong in this way, at least one.
+        reason: what is wrong with them, continuing "the value ...".
     """
 
-    def __init__(self, row: int, reason: str) -> None:
+    def __init__(self, rows: Rows, reason: str) -> None:
         super().__init__(reason)
-        self.row = row
+        self.rows = rows
         self.reason = reason
 
 
@@ -79,7 +88,7 @@ def converted_lanes(
     for lane, array in lanes.items():
         convert = by_lane.get(lane)
         if convert is None:
-            raise UnfitError(first(array.is_valid()), f"is {_WORDS[lane]}")
+            raise UnfitError(where(array.is_valid()), f"is {_WORDS[lane]}")
         parts.append(convert({lane: array}, kind))
     array = parts[0].array if len(parts) == 1 else pc.coalesce(*(part.array for part in parts))
     return Converted(array, tuple(change for part in parts for change in part.changes))
@@ -91,15 +100,47 @@ def only(lanes: Lanes) -> pa.Array:
     return array
 
 
-def first(mask: pa.Array) -> int:
-    """The first true row of a mask that has one."""
-    return int(pc.index(mask, True).as_py())
+def where(mask: pa.Array) -> Rows:
+    """The true rows of a mask; NULL is not true."""
+    return np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False))
 
 
 def require(ok: pa.Array, reason: str) -> None:
-    """Raise UnfitError for the first row that is false; NULL rows are fine."""
+    """Raise UnfitError for the rows that are false; NULL rows are fine."""
     if not pc.all(ok, min_count=0).as_py():
-        raise UnfitError(int(pc.index(ok, False).as_py()), reason)
+        raise UnfitError(where(pc.invert(ok)), reason)
+
+
+def misfits(array: pa.Array, fits: Callable[[pa.Array], bool]) -> Rows:
+    """The rows that do not fit, where only whole arrays can be asked; found by halving."""
+    found: list[int] = []
+    waiting = [(0, len(array))]
+    while waiting:
+        start, stop = waiting.pop()
+        if fits(array.slice(start, stop - start)):
+            continue
+        if stop - start == 1:
+            found.append(start)
+        else:
+            middle = (start + stop) // 2
+            waiting += [(start, middle), (middle, stop)]
+    return np.array(sorted(found), np.intp)
+
+
+def without(lanes: Lanes, rows: Rows) -> Lanes:
+    """The same lanes with NULL in some rows; those that are left without a value are gone."""
+    mask = pa.array(mask_of(rows, len(next(iter(lanes.values())))))
+    emptied = {
+        lane: pc.if_else(mask, pa.scalar(None, array.type), array) for lane, array in lanes.items()
+    }
+    return {lane: array for lane, array in emptied.items() if array.null_count < len(array)}
+
+
+def mask_of(rows: Rows, length: int) -> Mask:
+    """A mask of ``length`` that is true in ``rows``."""
+    mask = np.zeros(length, np.bool_)
+    mask[rows] = True
+    return mask
 
 
 def with_validity(values: npt.NDArray[np.generic], like: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -127,37 +168,6 @@ def negative_zero_change(reals: pa.Array) -> tuple[Change, ...]:
     if len(rows) == 0:
         return ()
     return (Change("negative_zero", rows, ["-0.0"] * len(rows), ["0"] * len(rows)),)
-
-
-def hexadecimal(value: bytes) -> str:
-    """Bytes in hex, as ledger and keys show them."""
-    return value.hex()
-
-
-def readable(value: bytes) -> str:
-    r"""A text as it is, or in hex after ``\x`` where its bytes are not UTF-8."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return "\\x" + value.hex()
-
-
-def source_form(lanes: Mapping[Lane, pa.Array], rows: Sequence[int] | Rows) -> list[object]:
-    """The values of a few rows as JSON values: numbers, texts, bytes in hex, None for NULL."""
-    places = pa.array(rows, pa.int64())
-    out: list[object] = [None] * len(places)
-    for lane, array in lanes.items():
-        for place, value in enumerate(array.take(places).to_pylist()):
-            if value is None:
-                continue
-            if lane is Lane.TEXT:
-                value = readable(value)
-            elif lane is Lane.BLOB:
-                value = hexadecimal(value)
-            elif lane is Lane.REAL and value - value != 0:
-                value = str(value)
-            out[place] = value
-    return out
 
 
 _WORDS = {

@@ -11,10 +11,11 @@ from migration_assets.convert.column import (
     Lanes,
     UnfitError,
     converted_lanes,
-    first,
+    misfits,
     negative_zero_change,
     only,
     require,
+    where,
 )
 from migration_assets.convert.forms import (
     decimal_size,
@@ -78,7 +79,7 @@ def _int_integer(lanes: Lanes, kind: PgType) -> Converted:
     extremes = pc.min_max(values)
     if extremes["min"].as_py() < -limit or extremes["max"].as_py() >= limit:
         outside = pc.or_(pc.less(values, -limit), pc.greater_equal(values, limit))
-        raise UnfitError(first(outside), f"is out of the range of {kind.sql}")
+        raise UnfitError(where(outside), f"is out of the range of {kind.sql}")
     return Converted(values.cast(target))
 
 
@@ -98,7 +99,7 @@ def _int_boolean(lanes: Lanes, kind: PgType) -> Converted:
     extremes = pc.min_max(values)
     if extremes["min"].as_py() < 0 or extremes["max"].as_py() > 1:
         outside = pc.or_(pc.less(values, 0), pc.greater(values, 1))
-        raise UnfitError(first(outside), "is neither 0 nor 1")
+        raise UnfitError(where(outside), "is neither 0 nor 1")
     return Converted(values.cast(pa.bool_()))
 
 
@@ -161,15 +162,18 @@ def _text_decimal(lanes: Lanes, kind: PgType) -> Converted:
 
 def _cast(values: pa.Array, kind: PgType) -> Converted:
     """Cast to decimal128; Arrow refuses to drop a digit that is not zero."""
+
+    def fits(part: pa.Array) -> bool:
+        try:
+            part.cast(kind.arrow)
+        except pa.ArrowInvalid:
+            return False
+        return True
+
     try:
         return Converted(values.cast(kind.arrow))
     except pa.ArrowInvalid:
-        for row in range(len(values)):
-            try:
-                values.slice(row, 1).cast(kind.arrow)
-            except pa.ArrowInvalid:
-                raise UnfitError(row, f"does not fit {kind.sql}") from None
-        raise
+        raise UnfitError(misfits(values, fits), f"does not fit {kind.sql}") from None
 
 
 def _int_text(lanes: Lanes, kind: PgType) -> Converted:
@@ -191,9 +195,10 @@ def _require_size(text: pa.Array, precision: int, scale: int = 0) -> None:
     """Raise UnfitError if a decimal text does not fit numeric(precision, scale)."""
     finite = pc.invert(pc.match_substring(text, "N"))
     require(pc.and_(finite, pc.invert(pc.match_substring(text, "I"))), "is not finite")
-    digits, fraction = decimal_size(text)
-    if digits > precision - scale or fraction > scale:
-        for row, value in enumerate(text):
-            digits, fraction = decimal_size(pa.array([value.as_py()], pa.string()))
-            if digits > precision - scale or fraction > scale:
-                raise UnfitError(row, f"does not fit numeric({precision},{scale})")
+
+    def fits(part: pa.Array) -> bool:
+        digits, fraction = decimal_size(part)
+        return digits <= precision - scale and fraction <= scale
+
+    if not fits(text):
+        raise UnfitError(misfits(text, fits), f"does not fit numeric({precision},{scale})")

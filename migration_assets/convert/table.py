@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from migration_assets.convert import inverse, numbers, texts, times, uuids
-from migration_assets.convert.column import Convert, Rows, UnfitError, source_form
+from migration_assets.convert.anomalies import Aside, ForbiddenError, Settled, settle
+from migration_assets.convert.column import (
+    Convert,
+    Converted,
+    Lanes,
+    Mask,
+    Rows,
+    UnfitError,
+    mask_of,
+    without,
+)
+from migration_assets.convert.rows import BatchLanes, lanes_of, row_keys, source_rows
 from migration_assets.core.catalog import Table
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.profile import Lane
-from migration_assets.errors import InputError, NotProvenError
-from migration_assets.ledger import LedgerWriter
+from migration_assets.errors import NotProvenError
+from migration_assets.ledger import LedgerWriter, QuarantineWriter
 
 CONVERSIONS: Mapping[Conversion, Convert] = {
     Conversion.INTEGER: numbers.to_integer,
@@ -41,84 +53,154 @@ def parquet_schema(plan: TablePlan) -> pa.Schema:
     return pa.schema([pa.field(column.name, column.type.arrow) for column in plan.stored_columns])
 
 
+@dataclass(frozen=True)
+class ConvertedBatch:
+    """One batch in the form of the plan.
+
+    Attributes:
+        batch: its rows without those that were set aside.
+        taken: position of a source column -> rows of the raw batch whose value did not go into
+            ``batch``: all those of rows set aside, and single values that became NULL. Columns
+            that lost nothing are absent.
+    """
+
+    batch: pa.RecordBatch
+    taken: Mapping[int, Mask]
+
+
 class TableConverter:
     """Converts a table batch by batch, in the order of its rows.
 
     Args:
         table: as declared; its columns' positions name the lanes of the raw batches.
-        plan: what becomes of the table.
+        plan: what becomes of the table, and of its anomalies.
         ledger: takes every value that changes.
+        quarantine: takes every row that is set aside; without one such a row is an error.
     """
 
-    def __init__(self, table: Table, plan: TablePlan, ledger: LedgerWriter) -> None:
+    def __init__(
+        self,
+        table: Table,
+        plan: TablePlan,
+        ledger: LedgerWriter,
+        quarantine: QuarantineWriter | None = None,
+    ) -> None:
         self.grown: dict[str, int] = {}
         """By how many bytes the texts of a source column grew through entries in the ledger."""
         self._table = table
         self._plan = plan
         self._ledger = ledger
+        self._quarantine = quarantine
         self._schema = parquet_schema(plan)
         self._position = {column.name: place for place, column in enumerate(table.columns)}
         self._key = tuple(plan.column(name).source for name in plan.key)
         self.rows = 0
-        """Rows converted so far."""
+        """Rows converted so far, those set aside included."""
 
     def convert(self, raw: pa.RecordBatch) -> pa.RecordBatch:
-        """Convert one raw batch; its changes are in the ledger when this returns.
+        """The batch of :meth:`convert_whole`."""
+        return self.convert_whole(raw).batch
+
+    def convert_whole(self, raw: pa.RecordBatch) -> ConvertedBatch:
+        """Convert one raw batch; changes and rows set aside are written when this returns.
 
         Raises:
-            InputError: for a value that the planned type can not hold; names table, column, key.
-            NotProvenError: a converted value does not lead back to the source's.
+            NotProvenError: a value whose policy is ``fail``, or a converted value that does not
+                lead back to the source's; names table, column and key.
         """
         lanes = lanes_of(raw)
-        columns = [
-            self._column(column, lanes, raw.num_rows) for column in self._plan.stored_columns
+        done = [
+            (column, self._column(column, lanes, raw.num_rows))
+            for column in self._plan.stored_columns
         ]
+        batch = pa.RecordBatch.from_arrays([part.array for _, part in done], schema=self._schema)
+        aside = Aside(raw.num_rows)
+        taken: dict[int, Mask] = {}
+        for column, part in done:
+            aside.add(column, part.aside)
+            if len(part.emptied):
+                taken[self._position[column.source]] = mask_of(part.emptied, raw.num_rows)
+        if aside.rows:
+            self._set_aside(aside, lanes)
+            gone = aside.mask
+            batch = batch.filter(pa.array(~gone))
+            for column in self._plan.stored_columns:
+                place = self._position[column.source]
+                taken[place] = taken[place] | gone if place in taken else gone
+        for column, part in done:
+            if part.changes:
+                self._enter(column, part, lanes, aside)
         self.rows += raw.num_rows
-        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        return ConvertedBatch(batch, taken)
 
-    def _column(
-        self, plan: ColumnPlan, lanes: Mapping[int, Mapping[Lane, pa.Array]], rows: int
-    ) -> pa.Array:
-        present = {
+    def _column(self, plan: ColumnPlan, lanes: BatchLanes, rows: int) -> Settled:
+        found = {
             lane: array
             for lane, array in lanes.get(self._position[plan.source], {}).items()
             if array.null_count < len(array)
         }
-        if not present:
-            return pa.nulls(rows, plan.type.arrow)
+        present: Lanes = found
+        unfit: list[tuple[Rows, str]] = []
+        converted = Converted(pa.nulls(rows, plan.type.arrow))
+        while present:
+            try:
+                converted = CONVERSIONS[plan.conversion](present, plan.type)
+            except UnfitError as error:
+                unfit.append((error.rows, error.reason))
+                present = without(present, error.rows)
+            else:
+                wrong = inverse.first_unequal(plan.conversion, present, converted.array)
+                if wrong is not None:
+                    raise self._error(
+                        plan,
+                        lanes,
+                        wrong,
+                        "the converted value does not lead back to the source's; this is a fault "
+                        f"of the conversion {plan.conversion}",
+                    )
+                break
         try:
-            converted = CONVERSIONS[plan.conversion](present, plan.type)
-        except UnfitError as error:
-            raise InputError(
-                f'table "{self._table.name}", column "{plan.source}", '
-                f"key {self._keys(lanes, np.array([error.row]))[0]}: the value {error.reason}, "
-                f"but the plan is {plan.type.sql}; plan again from this snapshot"
-            ) from None
-        wrong = inverse.first_unequal(plan.conversion, present, converted.array)
-        if wrong is not None:
-            raise NotProvenError(
-                f'table "{self._table.name}", column "{plan.source}", '
-                f"key {self._keys(lanes, np.array([wrong]))[0]}: the converted value does not lead "
-                f"back to the source's; this is a fault of the conversion {plan.conversion}"
-            )
-        for change in converted.changes:
-            keys = self._keys(lanes, change.rows)
-            self._ledger.add(keys, plan.source, change.before, change.after, change.rule)
-            self.grown[plan.source] = self.grown.get(plan.source, 0) + change.bytes
-        return converted.array
+            return settle(plan, found, converted, unfit)
+        except ForbiddenError as error:
+            raise self._error(plan, lanes, error.row, str(error)) from None
 
-    def _keys(self, lanes: Mapping[int, Mapping[Lane, pa.Array]], rows: Rows) -> list[str]:
+    def _error(self, plan: ColumnPlan, lanes: BatchLanes, row: int, problem: str) -> NotProvenError:
+        key = self._keys(lanes, np.array([row]))[0]
+        return NotProvenError(
+            f'table "{self._table.name}", column "{plan.source}", key {key}: {problem}'
+        )
+
+    def _set_aside(self, aside: Aside, lanes: BatchLanes) -> None:
+        rows, errors, causes = aside.listed()
+        if self._quarantine is None:
+            key = self._keys(lanes, rows[:1])[0]
+            raise NotProvenError(f'table "{self._table.name}", key {key}: {errors[0]}')
+        values = source_rows(self._table, lanes, rows)
+        self._quarantine.add(self._keys(lanes, rows), errors, values, causes)
+
+    def _enter(self, plan: ColumnPlan, part: Settled, lanes: BatchLanes, aside: Aside) -> None:
+        """Write the changes of the rows that stay, and by how much their texts grew."""
+        changed = []
+        for change in part.changes:
+            if aside.rows:
+                change = change.without(aside.mask)
+            if len(change.rows):
+                keys = self._keys(lanes, change.rows)
+                self._ledger.add(keys, plan.source, change.before, change.after, change.rule)
+                changed.append(change.rows)
+        here = lanes.get(self._position[plan.source], {})
+        sized = pa.types.is_string(part.array.type) or pa.types.is_binary(part.array.type)
+        if not changed or not sized or Lane.TEXT not in here:
+            return
+        rows = pa.array(np.setdiff1d(np.concatenate(changed), part.emptied))
+        grown = _size(part.array.take(rows)) - _size(here[Lane.TEXT].take(rows))
+        self.grown[plan.source] = self.grown.get(plan.source, 0) + grown
+
+    def _keys(self, lanes: BatchLanes, rows: Rows) -> list[str]:
         """The keys of a few rows as JSON arrays, or their numbers in a table without a key."""
-        if not self._key:
-            return [f"[{self.rows + row + 1}]" for row in rows.tolist()]
-        parts = [source_form(lanes[self._position[name]], rows) for name in self._key]
-        return [json.dumps(key, ensure_ascii=False) for key in zip(*parts, strict=True)]
+        return row_keys(lanes, [self._position[name] for name in self._key], self.rows, rows)
 
 
-def lanes_of(raw: pa.RecordBatch) -> dict[int, dict[Lane, pa.Array]]:
-    """The lanes of a raw batch by the position of their column."""
-    lanes: dict[int, dict[Lane, pa.Array]] = {}
-    for field, array in zip(raw.schema, raw.columns, strict=True):
-        position, _, lane = field.name.partition(":")
-        lanes.setdefault(int(position), {})[Lane(lane)] = array
-    return lanes
+def _size(values: pa.Array) -> int:
+    """Sum of the lengths of texts or blobs."""
+    return int(pc.sum(pc.binary_length(values)).as_py() or 0)

@@ -18,9 +18,9 @@ from migration_assets.convert.column import (
     Rows,
     converted_lanes,
     only,
-    readable,
     require,
 )
+from migration_assets.convert.rows import readable
 from migration_assets.core.profile import Lane
 from migration_assets.core.types import PgType
 
@@ -118,21 +118,16 @@ def _clean(lanes: Lanes, kind: PgType) -> Converted:
         raw, pa.array(mask), pa.array(after, pa.string()).cast(pa.binary())
     )
     changes = []
-    counted: Rows = np.zeros(0, np.intp)
     for rule, rows in ((INVALID_UTF8, invalid), (NUL_REMOVED, nul)):
         if len(rows) == 0:
             continue
         places = np.searchsorted(dirty, rows).tolist()
-        # A row that breaks both rules has two entries, but grew only once.
-        fresh = np.searchsorted(dirty, np.setdiff1d(rows, counted)).tolist()
-        counted = np.union1d(counted, rows)
         changes.append(
             Change(
                 rule,
                 rows,
                 [readable(before[place]) for place in places],
                 [after[place] for place in places],
-                sum(len(after[place].encode()) - len(before[place]) for place in fresh),
             )
         )
     return Converted(clean.cast(pa.string()), tuple(changes))

@@ -15,8 +15,8 @@ from migration_assets.convert.column import (
     Lanes,
     UnfitError,
     converted_lanes,
-    first,
     only,
+    where,
     with_validity,
 )
 from migration_assets.core.profile import Lane
@@ -53,7 +53,7 @@ def from_epoch(micros: int) -> Convert:
         limit = forms.LAST_MICROSECOND // micros
         outside = pc.or_(pc.greater(values, limit), pc.less(values, -limit))
         if pc.any(outside).as_py():
-            raise UnfitError(first(outside), "is an instant beyond the year 9999")
+            raise UnfitError(where(outside), "is an instant beyond the year 9999")
         return Converted(pc.multiply(values, micros).view(kind.arrow))
 
     return lambda lanes, kind: converted_lanes(lanes, kind, {Lane.INT: convert})
@@ -66,7 +66,7 @@ def _parsed(parse: Callable[[pa.Array], forms.Parsed], form: str) -> Convert:
         good = int(np.count_nonzero(parsed.ok))
         if good != len(texts) - texts.null_count:
             bad = pc.and_(texts.is_valid(), pc.invert(pa.array(parsed.ok)))
-            raise UnfitError(first(bad), f"is not {form}")
+            raise UnfitError(where(bad), f"is not {form}")
         values = parsed.values
         if kind.arrow.bit_width == 32:
             values = values.astype(np.int32)

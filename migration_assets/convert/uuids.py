@@ -10,9 +10,9 @@ from migration_assets.convert.column import (
     Lanes,
     UnfitError,
     converted_lanes,
-    first,
     only,
     require,
+    where,
     with_validity,
 )
 from migration_assets.convert.forms import parse_uuid
@@ -35,7 +35,7 @@ def _text_uuid(lanes: Lanes, kind: PgType) -> Converted:
     values, ok = parse_uuid(texts)
     if int(ok.sum()) != len(texts) - texts.null_count:
         bad = pc.and_(texts.is_valid(), pc.invert(pa.array(ok)))
-        raise UnfitError(first(bad), "is not a UUID in canonical lower case")
+        raise UnfitError(where(bad), "is not a UUID in canonical lower case")
     return Converted(with_validity(values, texts, kind.arrow))
 
 

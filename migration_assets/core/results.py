@@ -42,6 +42,8 @@ class Manifest:
         path: file name below the run's storage root.
         rows: rows in the Parquet file. source_rows: rows in the snapshot, by the source's engine.
         quarantined: rows set aside. ledger: entries, by (rule, source column) -> count.
+        set_aside: the rows set aside by ``<anomaly>:<source column>`` (``load_refused:`` for those
+            that PostgreSQL refused), each counted once.
         digest: 16 hex digits over the Parquet file's bytes.
         facts: target column -> facts of the Parquet file.
         mismatches: readable lines where source facts and Parquet facts disagree; empty is proof.
@@ -61,6 +63,7 @@ class Manifest:
     mismatches: tuple[str, ...] = ()
     bytes: int = 0
     seconds: float = 0.0
+    set_aside: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

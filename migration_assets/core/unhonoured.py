@@ -23,11 +23,6 @@ KEYS = frozenset(
 _ORDINARY: tuple[object, ...] = (None, False, "keep", {}, [])
 
 CHOICES: Mapping[str, frozenset[str]] = {
-    "nul_characters": frozenset({"null", "quarantine", "fail"}),
-    "invalid_utf8": frozenset({"null", "quarantine", "fail"}),
-    "negative_zero": frozenset({"null", "quarantine", "fail"}),
-    "null_in_not_null": frozenset({"quarantine", "fail"}),
-    "unfit": frozenset({"quarantine", "null"}),
     "ambiguous_time": frozenset({"earlier", "later", "null", "quarantine", "fail"}),
     "nonexistent_time": frozenset({"shift", "null", "quarantine", "fail"}),
     "orphans": frozenset({"fail"}),
