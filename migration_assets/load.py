@@ -228,11 +228,12 @@ def _encoded(plan: TablePlan, parquet: pq.ParquetFile) -> Iterator[tuple[bytes, 
     names = [column.name for column in plan.stored_columns]
     if parquet.schema_arrow.names != names:
         raise ValueError(f"Parquet holds columns {parquet.schema_arrow.names}, the plan {names}")
-    encoder = CopyEncoder(plan.stored_columns)
+    encoder = CopyEncoder(plan.copied_columns)
+    copied = [column.name for column in plan.copied_columns]
     yield encoder.header(), 0
     rows = _batch_rows(parquet)
     for group in range(parquet.num_row_groups):  # a reader of all keeps what it has decoded
-        for batch in parquet.iter_batches(rows, row_groups=[group], use_threads=False):
+        for batch in parquet.iter_batches(rows, [group], copied, use_threads=False):
             yield encoder.encode(batch), batch.num_rows
     yield encoder.finish(), 0
 

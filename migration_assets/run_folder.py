@@ -123,7 +123,7 @@ class RunFolder:
 
     def forget_table(self, slug: str) -> None:
         """Drop what is known of a table's load, and of the target as a whole that it is part of."""
-        for stage in ("load", "content", "values"):
+        for stage in ("load", "content", "values", "ordinary"):
             self.forget(stage, slug)
         self.forget_constraints()
 
@@ -149,6 +149,11 @@ class RunFolder:
         """Keep what was planned, but turned out not to mean the same in PostgreSQL."""
         self.write_text("withdrawn.json", _WITHDRAWN.dump_json(withdrawn, indent=1).decode())
 
+    def write_ordinary(self, slug: str, withdrawn: tuple[SkippedObject, ...]) -> None:
+        """Keep which generated columns of a table came as ordinary ones, and why."""
+        text = _WITHDRAWN.dump_json(withdrawn, indent=1).decode()
+        self.write_text(f"results/ordinary/{slug}.json", text)
+
     def catalog(self) -> Catalog:
         """The catalog of this run's snapshot; raises FileNotFoundError before the extract."""
         return Catalog.from_json((self.path / "catalog.json").read_bytes())
@@ -167,11 +172,13 @@ class RunFolder:
         return Plan.from_json((self.path / "plan.json").read_bytes())
 
     def kept_plan(self) -> Plan:
-        """The plan without what was withdrawn after the load: what the target must hold."""
-        path = self.path / "withdrawn.json"
-        if not path.exists():
-            return self.plan()
-        return without(self.plan(), _WITHDRAWN.validate_json(path.read_bytes()))
+        """The plan without what was withdrawn since it was made: what the target must hold."""
+        paths = [*sorted(self.path.glob("results/ordinary/*.json")), self.path / "withdrawn.json"]
+        plan = self.plan()
+        for path in paths:
+            if path.exists():
+                plan = without(plan, _WITHDRAWN.validate_json(path.read_bytes()))
+        return plan
 
 
 _WITHDRAWN: TypeAdapter[tuple[SkippedObject, ...]] = TypeAdapter(tuple[SkippedObject, ...])

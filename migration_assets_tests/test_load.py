@@ -107,7 +107,7 @@ def test_empty_table_identity_default_and_generated_column_are_made(
         column("at", "timestamptz", default="CURRENT_TIMESTAMP"),
         column("twice", "numeric", generated='"price" * 2'),
     )
-    _, incoming = load_all(pg_url, schema, tmp_path, {plan: [[], [], []]})
+    _, incoming = load_all(pg_url, schema, tmp_path, {plan: [[], [], [], []]})
     name = f'"{incoming}"."odd ""name"""'
     assert ask(
         pg_url, f"INSERT INTO {name} DEFAULT VALUES RETURNING id, price, twice, at IS NOT NULL"

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from migration_assets import load
+from migration_assets import generated, load
 from migration_assets.assets.keys import Keys, batches, op_names
 from migration_assets.assets.metadata import code_version, column_schema, rate
 from migration_assets.assets.run import RUN_FOLDER, Run, step
@@ -104,7 +104,11 @@ def _assets(
                 manifest = folder.read_result("extract", table.slug, Manifest)
                 assert manifest is not None, "extract_folder looked"
                 with open_parquet(folder, manifest.path) as parquet:
-                    result = load.load_table(destination, incoming, table, parquet, run.progress)
+                    result, ordinary = generated.load_table(
+                        destination, incoming, table, parquet, run.progress
+                    )
+                if ordinary:
+                    run.folder.write_ordinary(table.slug, ordinary)
                 run.folder.write_result("load", table.slug, result)
                 return result
 

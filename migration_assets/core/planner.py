@@ -12,6 +12,7 @@ from migration_assets.core.choose import Choice, choose
 from migration_assets.core.config import PlanConfig
 from migration_assets.core.constraint_plan import ConstraintPlanner
 from migration_assets.core.defaults import translate_default
+from migration_assets.core.generated import with_generated
 from migration_assets.core.overrides import Overrides
 from migration_assets.core.plan import ColumnPlan, Decision, Plan, TablePlan, ViewPlan
 from migration_assets.core.profile import ColumnProfile, Profile, TableProfile
@@ -54,7 +55,7 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
     plans: dict[str, TablePlan] = {}
     for table in tables:
         columns = _columns(table, profile, choices, overrides, skipped, decisions)
-        plans[table.name] = TablePlan(
+        plan = TablePlan(
             source=table.name,
             name=names[table.name],
             slug=slugs[table.name],
@@ -62,6 +63,7 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
             comment=table.comment,
             policies=overrides.table_policies(table.name),
         )
+        plans[table.name] = with_generated(plan, table, catalog.dialect, skipped)
         if names[table.name] != table.name:
             decisions.append(
                 Decision(
@@ -206,16 +208,6 @@ def _columns(
                     "NULL allowed",
                     "declared NOT NULL, yet has NULLs",
                     f"{nulls} rows",
-                )
-            )
-        if column.generated is not None:
-            skipped.append(
-                SkippedObject(
-                    "generated column",
-                    column.name,
-                    "its values come as an ordinary column; the expression is not translated yet",
-                    table.name,
-                    column.generated,
                 )
             )
         plans.append(_with_default(plan, column, table, skipped))

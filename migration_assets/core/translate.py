@@ -47,8 +47,22 @@ def expression(sql: str, dialect: str, relation: Relation) -> str:
     Raises:
         UntranslatableError: with the reason.
     """
-    tree = _parse(sql, dialect)
-    return _render(_adapted(tree, {relation.name.lower(): relation}))
+    return render(expression_tree(sql, dialect, relation))
+
+
+def expression_tree(sql: str, dialect: str, relation: Relation) -> exp.Expr:
+    """As :func:`expression`, but the tree of it, with PostgreSQL's names, to be rendered later."""
+    return _adapted(parse_expression(sql, dialect), {relation.name.lower(): relation})
+
+
+def parse_expression(sql: str, dialect: str) -> exp.Expr:
+    """Parse one expression in the source's dialect; raises UntranslatableError."""
+    # By itself a text such as replace(a, 'x', 'y') would be taken for a statement.
+    select = _parse(f"SELECT {sql}", dialect)
+    if not isinstance(select, exp.Select) or len(select.expressions) != 1:
+        raise UntranslatableError("is not one expression")
+    tree: exp.Expr = select.expressions[0]
+    return tree.pop()
 
 
 def view_query(sql: str, dialect: str, relations: Iterable[tuple[str, Relation]]) -> str:
@@ -66,7 +80,7 @@ def view_query(sql: str, dialect: str, relations: Iterable[tuple[str, Relation]]
     query = tree.expression if isinstance(tree, exp.Create) else None
     if query is None or not isinstance(query, exp.Query):
         raise UntranslatableError("is not a CREATE VIEW of a query")
-    return _render(_adapted(query, {name.lower(): relation for name, relation in relations}))
+    return render(_adapted(query, {name.lower(): relation for name, relation in relations}))
 
 
 def view_sources(sql: str, dialect: str) -> set[str]:
@@ -139,7 +153,8 @@ def _parse(sql: str, dialect: str) -> exp.Expr:
     return tree
 
 
-def _render(tree: exp.Expr) -> str:
+def render(tree: exp.Expr) -> str:
+    """Write a tree as PostgreSQL SQL with quoted identifiers; raises UntranslatableError."""
     try:
         return tree.sql(
             dialect="postgres", identify=True, unsupported_level=sqlglot.ErrorLevel.RAISE
@@ -168,6 +183,11 @@ def _adapted(tree: exp.Expr, relations: Mapping[str, Relation]) -> exp.Expr:
         _resolve(column, aliases, in_scope, outputs, computed)
     for function in tree.find_all(exp.Anonymous):
         raise UntranslatableError(f"function {function.name} has no known counterpart")
+    for piece in list(tree.find_all(exp.Substring)):
+        # PostgreSQL has no substring with 64-bit positions.
+        for place in (piece.args.get("start"), piece.args.get("length")):
+            if place is not None and not isinstance(place, exp.Literal | exp.Neg):
+                place.replace(exp.cast(place.copy(), "int"))
     for like in list(tree.find_all(exp.Like)):
         # LIKE of SQLite and MySQL ignores case.
         like.replace(exp.ILike(this=like.this, expression=like.expression))
