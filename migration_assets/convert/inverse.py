@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from migration_assets.convert.zones import Zone
 from migration_assets.core.plan import Conversion
 from migration_assets.core.profile import Lane
 
@@ -22,15 +23,22 @@ _PADDING = r"(\.\d{6})0+"
 
 
 def first_unequal(
-    conversion: Conversion, lanes: Mapping[Lane, pa.Array], converted: pa.Array
+    conversion: Conversion,
+    lanes: Mapping[Lane, pa.Array],
+    converted: pa.Array,
+    zone: Zone | None = None,
 ) -> int | None:
     """The first row that does not lead back to its source value, None if all do.
 
     Args:
         conversion: how ``converted`` was made.
         lanes: the source's values.
-        converted: the Parquet column.
+        converted: the Parquet column, NULL where a change is declared that does not lead back.
+        zone: that the source's datetimes are meant in.
     """
+    if zone is not None:
+        shown = zone.clock(pc.fill_null(converted.view(pa.int64()), 0).view(converted.type))
+        converted = pc.if_else(converted.is_valid(), shown, pa.scalar(None, shown.type))
     whole = converted
     for lane, values in lanes.items():
         back = _WAYS.get((conversion, lane))
@@ -104,6 +112,7 @@ _WAYS: Mapping[tuple[Conversion, Lane], Callable[[pa.Array, pa.Array], pa.Array]
     (Conversion.TIME, Lane.TEXT): _time_again,
     (Conversion.TIMESTAMP, Lane.TEXT): _parsed_again,
     (Conversion.TIMESTAMPTZ, Lane.TEXT): _parsed_again,
+    (Conversion.ZONED, Lane.TEXT): _parsed_again,
     (Conversion.UUID_TEXT, Lane.TEXT): _uuid_text,
     (Conversion.EPOCH_S, Lane.INT): _epoch(1_000_000),
     (Conversion.EPOCH_MS, Lane.INT): _epoch(1_000),

@@ -22,6 +22,7 @@ from migration_assets.convert.column import (
     without,
 )
 from migration_assets.convert.rows import BatchLanes, lanes_of, row_keys, source_rows
+from migration_assets.convert.zones import Zone
 from migration_assets.core.catalog import Table
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.profile import Lane
@@ -93,6 +94,11 @@ class TableConverter:
         self._quarantine = quarantine
         self._schema = parquet_schema(plan)
         self._position = {column.name: place for place, column in enumerate(table.columns)}
+        self._zones = {
+            column.source: Zone(column.source_timezone)
+            for column in plan.stored_columns
+            if column.source_timezone is not None
+        }
         self._key = tuple(plan.column(name).source for name in plan.key)
         self.rows = 0
         """Rows converted so far, those set aside included."""
@@ -142,14 +148,22 @@ class TableConverter:
         present: Lanes = found
         unfit: list[tuple[Rows, str]] = []
         converted = Converted(pa.nulls(rows, plan.type.arrow))
+        zone = self._zones.get(plan.source)
+        convert = (
+            times.in_zone(zone, plan.policy("ambiguous_time") == "later")
+            if zone is not None
+            else CONVERSIONS[plan.conversion]
+        )
         while present:
             try:
-                converted = CONVERSIONS[plan.conversion](present, plan.type)
+                converted = convert(present, plan.type)
             except UnfitError as error:
                 unfit.append((error.rows, error.reason))
                 present = without(present, error.rows)
             else:
-                wrong = inverse.first_unequal(plan.conversion, present, converted.array)
+                wrong = inverse.first_unequal(
+                    plan.conversion, present, _leading_back(converted), zone
+                )
                 if wrong is not None:
                     raise self._error(
                         plan,
@@ -199,6 +213,15 @@ class TableConverter:
     def _keys(self, lanes: BatchLanes, rows: Rows) -> list[str]:
         """The keys of a few rows as JSON arrays, or their numbers in a table without a key."""
         return row_keys(lanes, [self._position[name] for name in self._key], self.rows, rows)
+
+
+def _leading_back(converted: Converted) -> pa.Array:
+    """The column with NULL for times that were moved because they do not exist."""
+    moved = [change.rows for change in converted.changes if change.rule == "nonexistent_time"]
+    if not moved:
+        return converted.array
+    mask = mask_of(np.concatenate(moved), len(converted.array))
+    return pc.if_else(pa.array(mask), pa.scalar(None, converted.array.type), converted.array)
 
 
 def _size(values: pa.Array) -> int:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from migration_assets.convert import forms
 from migration_assets.convert.column import (
+    Change,
     Convert,
     Converted,
     Lanes,
@@ -19,6 +20,7 @@ from migration_assets.convert.column import (
     where,
     with_validity,
 )
+from migration_assets.convert.zones import Zone
 from migration_assets.core.profile import Lane
 from migration_assets.core.types import PgType
 
@@ -43,6 +45,54 @@ def to_timestamptz(lanes: Lanes, kind: PgType) -> Converted:
     """Texts of ISO datetimes with offset; raises UnfitError for all else."""
     convert = _parsed(forms.parse_datetime_tz, "an ISO datetime with offset")
     return converted_lanes(lanes, kind, {Lane.TEXT: convert})
+
+
+def in_zone(zone: Zone, later: bool) -> Convert:
+    """Make the conversion of ISO datetimes without offset that are meant in ``zone``.
+
+    Times that occur twice and times that do not exist there are changes of the rules
+    ``ambiguous_time`` and ``nonexistent_time``.
+
+    Args:
+        zone: what the times mean.
+        later: of a time that occurs twice the later instant is meant, not the earlier.
+    """
+    parse = _parsed(forms.parse_datetime, "an ISO datetime without offset")
+
+    def convert(lanes: Lanes, kind: PgType) -> Converted:
+        texts = only(lanes)
+        naive = parse(lanes, PgType("timestamp")).array
+        values = naive.drop_null().view(pa.int64()).to_numpy()
+        found = zone.instants(values)
+        instants = found.later if later else found.earlier
+        rows = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
+        whole = np.zeros(len(texts), np.int64)
+        whole[rows] = instants
+        changes = tuple(
+            Change(
+                rule,
+                rows[mask],
+                texts.take(pa.array(rows[mask])).cast(pa.string()).to_pylist(),
+                instant_texts(pa.array(instants[mask]).view(kind.arrow)),
+            )
+            for rule, mask in (
+                ("ambiguous_time", found.ambiguous),
+                ("nonexistent_time", found.nonexistent),
+            )
+            if mask.any()
+        )
+        return Converted(with_validity(whole, texts, kind.arrow), changes)
+
+    return lambda lanes, kind: converted_lanes(lanes, kind, {Lane.TEXT: convert})
+
+
+def instant_texts(instants: pa.Array) -> list[str | None]:
+    """Instants as PostgreSQL writes them in UTC: ``2024-10-27 00:30:00+00``, ``... .5+00``."""
+    local = instants.view(pa.timestamp("us")) if instants.type.tz else instants
+    texts = local.cast(pa.string())
+    texts = pc.replace_substring_regex(texts, r"\.?0+$", "") if len(texts) else texts
+    written: list[str | None] = pc.binary_join_element_wise(texts, "+00", "").to_pylist()
+    return written
 
 
 def from_epoch(micros: int) -> Convert:

@@ -26,12 +26,13 @@ _EPOCHS = (
 
 @dataclass(frozen=True)
 class Choice:
-    """A type, the conversion into it, and why."""
+    """A type, the conversion into it, and why; ``zone``: that naive times are meant in."""
 
     type: PgType
     conversion: Conversion
     reason: str
     deciding: str | None = None
+    zone: str | None = None
 
 
 def choose(column: Column, profile: ColumnProfile | None, identity: bool = False) -> Choice:

@@ -32,6 +32,7 @@ class Conversion(StrEnum):
     TIME = "time"  # text lane of ISO times -> time
     TIMESTAMP = "timestamp"  # text lane of ISO datetimes without offset -> timestamp
     TIMESTAMPTZ = "timestamptz"  # text lane of ISO datetimes with offset -> timestamptz
+    ZONED = "zoned"  # text lane of ISO datetimes without offset, meant in a zone -> timestamptz
     EPOCH_S = "epoch_s"  # int lane, seconds since 1970 -> timestamptz
     EPOCH_MS = "epoch_ms"  # int lane, milliseconds -> timestamptz
     EPOCH_US = "epoch_us"  # int lane, microseconds -> timestamptz
@@ -60,6 +61,7 @@ class ColumnPlan:
         source_generated: the expression in the source's dialect, None for an ordinary column.
         reason: why this type; deciding: the value that decided, for people.
         policies: (anomaly, choice) where it is not the default.
+        source_timezone: zone that the source's times are meant in, of the conversion ``zoned``.
     """
 
     source: str
@@ -78,6 +80,7 @@ class ColumnPlan:
     default_test: str | None = None
     source_default: str | None = None
     source_generated: str | None = None
+    source_timezone: str | None = None
 
     def policy(self, anomaly: str) -> str:
         """What is done about an anomaly of this column; raises KeyError."""

@@ -16,6 +16,7 @@ from migration_assets.core.generated import with_generated
 from migration_assets.core.overrides import Overrides
 from migration_assets.core.plan import ColumnPlan, Decision, Plan, TablePlan, ViewPlan
 from migration_assets.core.profile import ColumnProfile, Profile, TableProfile
+from migration_assets.core.timezones import in_zone, loosened, without_effect, zoned
 from migration_assets.core.translate import (
     Relation,
     UntranslatableError,
@@ -48,10 +49,10 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
     overrides = Overrides(config)
     overrides.check(catalog, [table.name for table in tables])
     names = _target_names(tables)
-    choices = _choices(tables, profile)
+    choices = _choices(tables, profile, overrides)
     slugs = naming.slugs(table.name for table in catalog.tables)
     skipped = list(left_out)
-    decisions = list(overrides.policy_decisions(tables))
+    decisions = [*overrides.policy_decisions(tables), *without_effect(choices, overrides)]
     plans: dict[str, TablePlan] = {}
     for table in tables:
         columns = _columns(table, profile, choices, overrides, skipped, decisions)
@@ -129,7 +130,9 @@ def _fitting_names(names: list[str], what: str, table: str | None) -> dict[str, 
     return fitting
 
 
-def _choices(tables: list[Table], profile: Profile | None) -> dict[ColumnId, Choice]:
+def _choices(
+    tables: list[Table], profile: Profile | None, overrides: Overrides
+) -> dict[ColumnId, Choice]:
     """Every column's type, foreign keys unified."""
     columns: dict[ColumnId, Column] = {}
     profiles: dict[ColumnId, ColumnProfile] = {}
@@ -150,9 +153,10 @@ def _choices(tables: list[Table], profile: Profile | None) -> dict[ColumnId, Cho
         for child, parent in zip(key.columns, key.ref_columns, strict=True)
         if (key.ref_table, parent) in columns
     ]
-    for members in groups(pairs):
+    tied = groups(pairs)
+    for members in tied:
         choices.update(unify(members, columns, choices, profiles, identities))
-    return choices
+    return choices | zoned(choices, tied, overrides)
 
 
 def _facts(profile: Profile | None, table: Table) -> TableProfile:
@@ -199,7 +203,9 @@ def _columns(
             deciding=choice.deciding,
             comment=column.comment,
             policies=overrides.column_policies(table.name, column.name),
+            source_timezone=choice.zone,
         )
+        plan = loosened(plan, table.name, decisions)
         if column.not_null and nulls:
             decisions.append(
                 Decision(
@@ -220,7 +226,8 @@ def _with_default(
     if column.default is None or plan.identity:
         return plan
     try:
-        return replace(plan, default=translate_default(column.default, plan.type))
+        translated = translate_default(column.default, plan.type)
+        return replace(plan, default=in_zone(translated, plan.source_timezone))
     except UntranslatableError as error:
         skipped.append(
             SkippedObject("default", column.name, str(error), table.name, column.default)

@@ -7,7 +7,6 @@ from typing import Any
 
 KEYS = frozenset(
     {
-        "source_timezone",
         "transforms",
         "indexes",
         "constraints",
@@ -23,8 +22,6 @@ KEYS = frozenset(
 _ORDINARY: tuple[object, ...] = (None, False, "keep", {}, [])
 
 CHOICES: Mapping[str, frozenset[str]] = {
-    "ambiguous_time": frozenset({"earlier", "later", "null", "quarantine", "fail"}),
-    "nonexistent_time": frozenset({"shift", "null", "quarantine", "fail"}),
     "orphans": frozenset({"fail"}),
     "load_refused": frozenset({"quarantine"}),
 }
