@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from pydantic import TypeAdapter
 
-from migration_assets.core.plan import ForeignKeyPlan, IndexPlan, Plan, TablePlan
+from migration_assets.core.plan import ColumnPlan, ForeignKeyPlan, IndexPlan, Plan, TablePlan
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import StatementResult
 from migration_assets.postgres import marker
@@ -244,6 +244,8 @@ def _facts(incoming: str, plan: Plan, profile: Profile) -> Iterator[Statement]:
                     column.name,
                     _restart(name, column.name, next_value, maximum),
                 )
+            if column.default is not None and column.default_test is not None:
+                yield _default(incoming, table, column)
             if column.comment:
                 what = sql.SQL("COLUMN {}.{}").format(name, sql.Identifier(column.name))
                 yield _comment(table, column.name, what, column.comment)
@@ -253,6 +255,13 @@ def _facts(incoming: str, plan: Plan, profile: Profile) -> Iterator[Statement]:
         yield Statement(
             table.name, "analyze", table.name, sql.SQL("ANALYZE {}").format(name), large
         )
+
+
+def _default(incoming: str, table: TablePlan, column: ColumnPlan) -> Statement:
+    statement = sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT ").format(
+        sql.Identifier(incoming, table.name), sql.Identifier(column.name)
+    )
+    return Statement(table.name, "default", column.name, statement + sql.SQL(column.default or ""))
 
 
 def _restart(table: sql.Composable, column: str, next_value: int, maximum: int) -> sql.Composable:

@@ -170,7 +170,7 @@ def _structure(
         found = structure.findings(target, target.schema, without(plan, missing), profile)
     for item in disagreements(reader, target, target.schema, plan):
         category = "references" if item.kind == "check" else "keys"
-        category = "schema" if item.kind == "view" else category
+        category = "schema" if item.kind in {"view", "default"} else category
         found.append(Finding(category, item.table or item.name, item.name, item.reason))
     folder.write_text("results/structure/all.json", _FINDINGS.dump_json(found, indent=1).decode())
 
@@ -184,6 +184,20 @@ def _missing_translated(found: list[Finding], plan: Plan) -> tuple[SkippedObject
         if (view.name, view.name) in named
     ]
     for table in plan.tables:
+        gone += [
+            SkippedObject("default", column.source, "", table.source, column.source_default)
+            for column in table.columns
+            if column.default_test is not None
+            and Finding("schema", table.name, column.name, "default is missing") in found
+        ]
+        gone += [
+            SkippedObject(
+                "generated column", column.source, "", table.source, column.source_generated
+            )
+            for column in table.columns
+            if Finding("schema", table.name, column.name, "generation expression is missing")
+            in found
+        ]
         gone += [
             SkippedObject("check", check.name, "", table.source, check.source_expression)
             for check in table.checks

@@ -1,9 +1,10 @@
 """Translated objects: kept only if PostgreSQL takes them and they mean the same over the data.
 
-A view, a check or an index over an expression was written for another engine. One that PostgreSQL
-refuses, a view that gives other rows than in the source, and a condition that holds for another
-number of rows are withdrawn from the loaded schema and reported with their original SQL; what was
-declared as plain keys and columns is never withdrawn.
+A view, a check, a default or an index over an expression was written for another engine. One that
+PostgreSQL refuses, a view that gives other rows than in the source, a condition that holds for
+another number of rows and a default that gives another value are withdrawn from the loaded schema
+and reported with their original SQL; what was declared as plain keys and columns is never
+withdrawn.
 """
 
 from __future__ import annotations
@@ -65,10 +66,11 @@ def withdraw(
     ]
     names = {(item.kind, item.table, item.name) for item in found}
     sources = {table.name: table.source for table in plan.tables}
+    columns = {(t.name, c.name): c.source for t in plan.tables for c in t.columns}
     withdrawn = tuple(
         SkippedObject(
             item.kind,
-            item.name,
+            columns[item.table or "", item.name] if item.kind == "default" else item.name,
             item.reason,
             sources[item.table] if item.table else None,
             originals[item.kind, item.table, item.name],
@@ -92,6 +94,9 @@ def _originals_of(table: TablePlan) -> dict[tuple[str, str | None, str], str | N
     found: dict[tuple[str, str | None, str], str | None] = {}
     for check in table.checks:
         found["check", table.name, check.name] = check.source_expression
+    for column in table.columns:
+        if column.default is not None and column.default_test is not None:
+            found["default", table.name, column.name] = column.source_default
     for index in table.indexes:
         if index.translated:
             found["index", table.name, index.name] = index.source_sql
@@ -102,6 +107,10 @@ def _drop(schema: str, item: Disagreement) -> sql.Composed:
     name = sql.Identifier(schema, item.name)
     if item.kind == "view":
         return sql.SQL("DROP VIEW IF EXISTS {} CASCADE").format(name)
+    if item.kind == "default":
+        return sql.SQL("ALTER TABLE {} ALTER COLUMN {} DROP DEFAULT").format(
+            sql.Identifier(schema, item.table or ""), sql.Identifier(item.name)
+        )
     if item.kind == "index":
         return sql.SQL("DROP INDEX IF EXISTS {}").format(name)
     return sql.SQL("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}").format(

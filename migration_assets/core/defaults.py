@@ -8,6 +8,8 @@ from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from uuid import UUID
 
+from migration_assets.core.default_expressions import translate_expression
+from migration_assets.core.plan import DefaultTest
 from migration_assets.core.translate import UntranslatableError
 from migration_assets.core.types import PgType
 
@@ -32,27 +34,49 @@ _NOW_TYPES = {
 _INTEGERS = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
 
 
-def translate_default(sql: str, kind: PgType) -> str | None:
+def translate_default(
+    sql: str, kind: PgType, dialect: str | None
+) -> tuple[str | None, DefaultTest | None]:
     """Translate a default.
 
     Args:
         sql: the default's text as declared, such as ``0``, ``'x'``, ``CURRENT_TIMESTAMP``.
         kind: the type of the column it belongs to.
+        dialect: of an expression.
 
     Returns:
-        The PostgreSQL expression, None for a default of NULL.
+        The PostgreSQL expression, None for a default of NULL; and how it is to be tested, None
+        for a literal.
 
     Raises:
-        UntranslatableError: the default is an expression, or no value of the type.
+        UntranslatableError: the default does not translate, or is no value of the type.
     """
+    text = _bare(sql)
+    folded = text.lower()
+    if folded in _NOW:
+        return _now(folded, kind), DefaultTest.TIME
+    try:
+        return _literal_default(text, kind), None
+    except _ExpressionError:
+        return translate_expression(text, kind, dialect or "")
+
+
+class _ExpressionError(Exception):
+    """The default is no literal."""
+
+
+def _bare(sql: str) -> str:
+    """The text without outer parentheses."""
     text = sql.strip()
     while text.startswith("(") and text.endswith(")") and _balanced(text[1:-1]):
         text = text[1:-1].strip()
+    return text
+
+
+def _literal_default(text: str, kind: PgType) -> str | None:
     folded = text.lower()
     if folded == "null":
         return None
-    if folded in _NOW:
-        return _now(folded, kind)
     if folded in {"true", "false"}:
         return (
             folded if kind.name == "boolean" else _literal("1" if folded == "true" else "0", kind)
@@ -69,7 +93,7 @@ def translate_default(sql: str, kind: PgType) -> str | None:
     if re.fullmatch(r"[A-Za-z_]\w*", text):
         # A bare word is a string to SQLite.
         return _literal(text, kind)
-    raise UntranslatableError("is an expression")
+    raise _ExpressionError
 
 
 def _now(word: str, kind: PgType) -> str:
@@ -79,6 +103,8 @@ def _now(word: str, kind: PgType) -> str:
         return _NOW[word]
     if kind.name in {"text", "varchar"}:
         return f"to_char(timezone('UTC', now()), '{_NOW_FORMAT[word]}')"
+    if kind.name in {"date", "timestamp", "timestamptz"} and word != "current_time":
+        return translate_expression(word, kind, "sqlite")[0]
     raise UntranslatableError(f"{word.upper()} is no default of {kind.sql}")
 
 

@@ -55,7 +55,7 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
     decisions = [*overrides.policy_decisions(tables), *without_effect(choices, overrides)]
     plans: dict[str, TablePlan] = {}
     for table in tables:
-        columns = _columns(table, profile, choices, overrides, skipped, decisions)
+        columns = _columns(table, catalog.dialect, profile, choices, overrides, skipped, decisions)
         plan = TablePlan(
             source=table.name,
             name=names[table.name],
@@ -166,6 +166,7 @@ def _facts(profile: Profile | None, table: Table) -> TableProfile:
 
 def _columns(
     table: Table,
+    dialect: str | None,
     profile: Profile | None,
     choices: Mapping[ColumnId, Choice],
     overrides: Overrides,
@@ -216,18 +217,23 @@ def _columns(
                     f"{nulls} rows",
                 )
             )
-        plans.append(_with_default(plan, column, table, skipped))
+        plans.append(_with_default(plan, column, table, dialect, skipped))
     return tuple(plans)
 
 
 def _with_default(
-    plan: ColumnPlan, column: Column, table: Table, skipped: list[SkippedObject]
+    plan: ColumnPlan,
+    column: Column,
+    table: Table,
+    dialect: str | None,
+    skipped: list[SkippedObject],
 ) -> ColumnPlan:
     if column.default is None or plan.identity:
         return plan
     try:
-        translated = translate_default(column.default, plan.type)
-        return replace(plan, default=in_zone(translated, plan.source_timezone))
+        default, test = translate_default(column.default, plan.type, dialect)
+        default = in_zone(default, plan.source_timezone)
+        return replace(plan, default=default, default_test=test, source_default=column.default)
     except UntranslatableError as error:
         skipped.append(
             SkippedObject("default", column.name, str(error), table.name, column.default)

@@ -96,6 +96,18 @@ class SnapshotReader(Protocol):
             QueryError: the engine refuses it, or it takes longer than ``seconds``.
         """
 
+    def default_values(self, source_type: str, default: str, count: int) -> list[Any]:
+        """What ``count`` new rows would hold in a column of this type with this default.
+
+        Args:
+            source_type: the column's type as declared.
+            default: the default's text as declared.
+            count: rows.
+
+        Raises:
+            QueryError: the engine refuses it.
+        """
+
     def quote(self, identifier: str) -> str:
         """``identifier`` as a name in the source's own dialect."""
 

@@ -8,14 +8,9 @@ loaded schema; what disagrees is withdrawn and reported, never kept silently.
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from datetime import time as clock
-from decimal import Decimal
 from itertools import chain
 from typing import Any
 
@@ -27,26 +22,20 @@ from psycopg2.extensions import cursor as Cursor
 from migration_assets.core.plan import Plan, TablePlan, ViewPlan
 from migration_assets.postgres.connect import Target, session
 from migration_assets.sources.base import QueryError, SnapshotReader
+from migration_assets.verify import defaults
+from migration_assets.verify.canonical import canonical
 
 MAX_SECONDS = 30
 """Time a view or condition may take on either side; what takes longer is not kept."""
 FETCHED_ROWS = 2_000
-_DIGITS = 12
-"""Significant digits of a computed number that must agree: sums depend on the order of rows."""
-
-_BOOLEAN, _BYTEA, _JSON, _JSONB = 16, 17, 114, 3802
-_TEXTS = {18, 19, 25, 1042, 1043}
-_TIMES = {1082, 1083, 1114, 1184}
-_NUMBERS = {20, 21, 23, 26, 700, 701, 1700}
-"""Type OIDs, from ``pg_type.dat``."""
-_ISO = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d")
 
 
 @dataclass(frozen=True)
 class Disagreement:
     """Something translated that does not mean the same.
 
-    ``kind`` is ``view``, ``index`` or ``check``; ``table`` is the target table, None for a view.
+    ``kind`` is ``view``, ``index``, ``check`` or ``default`` (then ``name`` is the target column);
+    ``table`` is the target table, None for a view.
     """
 
     kind: str
@@ -77,6 +66,10 @@ def disagreements(
                 found.append(Disagreement("view", view.name, None, reason))
         for table in plan.tables:
             found += _conditions(reader, connection, table)
+        found += [
+            Disagreement("default", column.name, table.name, reason)
+            for table, column, reason in defaults.disagreements(reader, connection, plan.tables)
+        ]
     return found
 
 
@@ -173,52 +166,3 @@ def _conditions(
                 table.name,
                 f"holds for {expected} rows in the source, {row[0]} in PostgreSQL",
             )
-
-
-def canonical(value: Any, oid: int) -> str | None:
-    """One value in a form that both sides share, by the type it has in PostgreSQL.
-
-    Args:
-        value: as either driver gives it.
-        oid: the type's OID in PostgreSQL.
-    """
-    if value is None:
-        return None
-    if isinstance(value, memoryview):
-        value = bytes(value)
-    if oid == _BOOLEAN:
-        return str(int(value)) if isinstance(value, bool | int) else str(value)
-    if oid in _NUMBERS and isinstance(value, int | float | Decimal):
-        return _number(value)
-    if oid in _TIMES:
-        return _moment(value)
-    if oid in {_JSON, _JSONB}:
-        document = json.loads(value, parse_float=Decimal) if isinstance(value, str) else value
-        return json.dumps(document, sort_keys=True, default=str)
-    if isinstance(value, bytes):
-        return value.hex() if oid == _BYTEA else value.decode(errors="backslashreplace")
-    if oid == _BYTEA:
-        return str(value).encode().hex()
-    return str(value)
-
-
-def _number(value: float | Decimal) -> str:
-    if isinstance(value, int):
-        return str(value)
-    if value == value and abs(value) != float("inf") and value == int(value):
-        return str(int(value))
-    return f"{float(value):.{_DIGITS}g}"
-
-
-def _moment(value: object) -> str:
-    """Dates and times as ISO text; instants with an offset in UTC."""
-    if isinstance(value, str) and _ISO.match(value):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return str(value)
-    if isinstance(value, datetime):
-        if value.tzinfo is not None:
-            value = value.astimezone(UTC).replace(tzinfo=None)
-        return value.isoformat(sep=" ")
-    return value.isoformat() if isinstance(value, date | clock) else str(value)

@@ -156,6 +156,19 @@ class SQLiteReader:
         finally:
             connection.close()
 
+    def default_values(self, source_type: str, default: str, count: int) -> list[Any]:
+        """What new rows hold, tried in a database in memory; raises QueryError."""
+        connection = sqlite3.connect(":memory:")
+        try:
+            connection.execute(f"CREATE TABLE t (c {source_type} DEFAULT ({default}))")
+            for _ in range(count):
+                connection.execute("INSERT INTO t DEFAULT VALUES")
+            return [value for (value,) in connection.execute("SELECT c FROM t")]
+        except sqlite3.Error as error:
+            raise QueryError(str(error)) from error
+        finally:
+            connection.close()
+
     def quote(self, identifier: str) -> str:
         """Quote one identifier for SQLite."""
         return '"' + identifier.replace('"', '""') + '"'

@@ -1,0 +1,69 @@
+"""One value in a form that the source's engine and PostgreSQL share."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, date, datetime
+from datetime import time as clock
+from decimal import Decimal
+from typing import Any
+
+_DIGITS = 12
+"""Significant digits of a computed number that must agree: sums depend on the order of rows."""
+
+BOOLEAN, BYTEA, JSON, JSONB = 16, 17, 114, 3802
+TEXTS = {18, 19, 25, 1042, 1043}
+TIMES = {1082, 1083, 1114, 1184}
+NUMBERS = {20, 21, 23, 26, 700, 701, 1700}
+"""Type OIDs, from ``pg_type.dat``."""
+_ISO = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d")
+
+
+def canonical(value: Any, oid: int) -> str | None:
+    """One value in a form that both sides share, by the type it has in PostgreSQL.
+
+    Args:
+        value: as either driver gives it.
+        oid: the type's OID in PostgreSQL.
+    """
+    if value is None:
+        return None
+    if isinstance(value, memoryview):
+        value = bytes(value)
+    if oid == BOOLEAN:
+        return str(int(value)) if isinstance(value, bool | int) else str(value)
+    if oid in NUMBERS and isinstance(value, int | float | Decimal):
+        return _number(value)
+    if oid in TIMES:
+        return _moment(value)
+    if oid in {JSON, JSONB}:
+        document = json.loads(value, parse_float=Decimal) if isinstance(value, str) else value
+        return json.dumps(document, sort_keys=True, default=str)
+    if isinstance(value, bytes):
+        return value.hex() if oid == BYTEA else value.decode(errors="backslashreplace")
+    if oid == BYTEA:
+        return str(value).encode().hex()
+    return str(value)
+
+
+def _number(value: float | Decimal) -> str:
+    if isinstance(value, int):
+        return str(value)
+    if value == value and abs(value) != float("inf") and value == int(value):
+        return str(int(value))
+    return f"{float(value):.{_DIGITS}g}"
+
+
+def _moment(value: object) -> str:
+    """Dates and times as ISO text; instants with an offset in UTC."""
+    if isinstance(value, str) and _ISO.match(value):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return str(value)
+    if isinstance(value, datetime):
+        if value.tzinfo is not None:
+            value = value.astimezone(UTC).replace(tzinfo=None)
+        return value.isoformat(sep=" ")
+    return value.isoformat() if isinstance(value, date | clock) else str(value)
