@@ -10,11 +10,6 @@ KEYS = frozenset(
         "transforms",
         "indexes",
         "constraints",
-        "naming",
-        "type",
-        "conversion",
-        "rename",
-        "drop",
     }
 )
 """Keys of any level that nothing reads so far."""
@@ -22,7 +17,6 @@ KEYS = frozenset(
 _ORDINARY: tuple[object, ...] = (None, False, "keep", {}, [])
 
 CHOICES: Mapping[str, frozenset[str]] = {
-    "orphans": frozenset({"fail"}),
     "load_refused": frozenset({"quarantine"}),
 }
 """Anomaly -> choices that nothing acts on so far."""
