@@ -180,7 +180,7 @@ class _Tables:
         """Evaluate the suite; keeps and returns the result."""
         place, _, manifest = self._made(slug)
         table = self.plan(slug)
-        own = self._run.migration.config.expectations.get(table.name, ())
+        own = self._run.migration.config.expectations.get(table.source, ())
         profile = place.folder.profile().tables[table.source]
         suite = derive_suite(table, manifest, profile, own)
         with self._run.progress.task("values", table.source, manifest.rows):
@@ -206,6 +206,10 @@ class _Tables:
     def _made(self, slug: str) -> tuple[Loaded, RunFolder, Manifest]:
         """Where the table is, and the extract it was loaded from."""
         place = self._loaded(slug)
+        left = place.folder.read_result("loaded", slug, Manifest)
+        if left is not None:
+            # Rows were refused: the extract is what is left without them.
+            return place, place.folder, left
         loader = replace(self._run, folder=place.folder)
         folder = extract_folder(loader, self._instance, self._keys.extract(slug), slug)
         manifest = folder.read_result("extract", slug, Manifest)

@@ -251,6 +251,13 @@ def _expected(
     return expected, int
 
 
+def unequal_facts(
+    expected: ColumnFacts, found: ColumnFacts
+) -> Iterator[tuple[str, object, object]]:
+    """Yield (fact, expected, found) for the facts of two columns of one type that differ."""
+    yield from _differing(expected, found, Decimal)
+
+
 def _differing(
     expected: ColumnFacts, found: ColumnFacts, number: Callable[[str], object]
 ) -> Iterator[tuple[str, object, object]]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from migration_assets.run_folder import RunFolder
@@ -27,6 +28,9 @@ LEDGER = pa.schema(
 
 QUARANTINE = pa.schema([(name, pa.string()) for name in ("table", "key", "error", "values")])
 """One row set aside: source table, key as a JSON array, the error, the row as a JSON object."""
+
+QUARANTINE_PART = QUARANTINE.append(pa.field("row", pa.int64()))
+"""A table's own part of it: with the row's number in the source, from 0."""
 
 Kind = Literal["ledger", "quarantine"]
 KINDS: tuple[Kind, Kind] = ("ledger", "quarantine")
@@ -135,7 +139,7 @@ class QuarantineWriter(_PartWriter):
     """
 
     def __init__(self, path: Path, table: str) -> None:
-        super().__init__(path, QUARANTINE)
+        super().__init__(path, QUARANTINE_PART)
         self.counts: dict[str, int] = {}
         """Rows so far, by ``<anomaly>:<source column>``; a row counts once, by its first error."""
         self._table = table
@@ -146,7 +150,12 @@ class QuarantineWriter(_PartWriter):
         return sum(self.counts.values())
 
     def add(
-        self, keys: list[str], errors: list[str], values: list[str], causes: Sequence[str]
+        self,
+        keys: list[str],
+        errors: Sequence[str],
+        values: list[str],
+        causes: Sequence[str],
+        rows: Sequence[int],
     ) -> None:
         """Set rows aside.
 
@@ -155,6 +164,7 @@ class QuarantineWriter(_PartWriter):
             errors: why, naming the column.
             values: each row of the source as a JSON object.
             causes: ``<anomaly>:<source column>`` of each row.
+            rows: their numbers in the source, from 0.
         """
         for cause in causes:
             self.counts[cause] = self.counts.get(cause, 0) + 1
@@ -164,42 +174,81 @@ class QuarantineWriter(_PartWriter):
                 pa.array(keys, pa.string()),
                 pa.array(errors, pa.string()),
                 pa.array(values, pa.string()),
+                pa.array(rows, pa.int64()),
             ]
         )
 
 
 def count(folder: RunFolder, kind: Kind) -> int:
-    """The number of entries in the parts of all tables, without reading them."""
+    """The number of entries in the parts of all tables."""
     return sum(
         pq.read_metadata(path, memory_map=False).num_rows
-        for path in (folder.path / kind).glob("*.parquet")
+        if gone is None
+        else sum(batch.num_rows for batch in _entries(path, _SCHEMAS[kind], gone))
+        for path, gone in _parts(folder, kind)
     )
+
+
+def counts_without(path: Path, keys: pa.Array) -> dict[str, int]:
+    """Entries of a ledger's part by ``<rule>:<source column>``, but for the rows of some keys."""
+    counts: dict[str, int] = {}
+    if not path.exists():
+        return counts
+    for batch in _entries(path, LEDGER, keys):
+        names = zip(batch["rule"].to_pylist(), batch["column"].to_pylist(), strict=True)
+        for name in (f"{rule}:{column}" for rule, column in names):
+            counts[name] = counts.get(name, 0) + 1
+    return counts
 
 
 def merge(folder: RunFolder, kind: Kind) -> tuple[int, str]:
     """Join the parts of all tables into the run's ``ledger.parquet`` or ``quarantine.parquet``.
 
-    The file is written even if there is no entry; parts stand in order of the tables' slugs.
+    The file is written even if there is no entry; parts stand in order of the tables' slugs. Rows
+    that PostgreSQL refused have no entries in the ledger: nothing of them was changed.
 
     Returns:
         the number of entries and a digest (32 hex digits) over what they say, the same for the
         same entries in any order.
     """
-    schema, target = {
-        "ledger": (LEDGER, folder.ledger),
-        "quarantine": (QUARANTINE, folder.quarantine),
-    }[kind]
+    schema, target = _SCHEMAS[kind], getattr(folder, kind)
     part = target.with_name(target.name + ".part")
     entries, total = 0, 0
     with _writer(part, schema) as writer:
-        for path in sorted((folder.path / kind).glob("*.parquet"), key=lambda p: p.stem):
-            with pq.ParquetFile(path, memory_map=False) as file:
-                for batch in file.iter_batches(_FLUSH_ROWS):
-                    writer.write_batch(batch)
-                    entries += batch.num_rows
-                    total += _digest(batch)
+        for path, gone in _parts(folder, kind):
+            for batch in _entries(path, schema, gone):
+                writer.write_batch(batch)
+                entries += batch.num_rows
+                total += _digest(batch)
     part.replace(target)
     return entries, f"{total % 2**128:032x}"
+
+
+_SCHEMAS = {"ledger": LEDGER, "quarantine": QUARANTINE}
+
+
+def _parts(folder: RunFolder, kind: Kind) -> Iterator[tuple[Path, pa.Array | None]]:
+    """The parts of all tables, each with the keys whose entries do not count."""
+    kinds = [kind] if kind == "ledger" else [kind, "refused"]
+    paths = [path for name in kinds for path in (folder.path / name).glob("*.parquet")]
+    for path in sorted(paths, key=lambda p: p.stem):
+        refused = folder.refused_part(path.stem)
+        gone = refused_keys(refused) if kind == "ledger" and refused.exists() else None
+        yield path, gone
+
+
+def refused_keys(path: Path) -> pa.Array:
+    """The keys in a part of the quarantine."""
+    return pq.read_table(path, columns=["key"], memory_map=False)["key"].combine_chunks()
+
+
+def _entries(path: Path, schema: pa.Schema, gone: pa.Array | None) -> Iterator[pa.RecordBatch]:
+    """A part in batches, without the entries of the keys that are ``gone``."""
+    with pq.ParquetFile(path, memory_map=False) as file:
+        for batch in file.iter_batches(_FLUSH_ROWS, columns=schema.names):
+            if gone is not None:
+                batch = batch.filter(pc.invert(pc.is_in(batch["key"], gone)))
+            yield batch
 
 
 def _repeated(value: str, rows: int) -> pa.Array:

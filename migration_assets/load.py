@@ -36,6 +36,17 @@ WAITING_BATCHES = 2
 UNFINISHED_DAYS = 1
 
 
+_PLACE = re.compile(r"^COPY .*, line (\d+)(?:, column ([^:\n]+))?", re.MULTILINE)
+
+
+class RowRefusedError(NotProvenError):
+    """PostgreSQL refused a row; ``line`` is near it (from 1), None if PostgreSQL did not tell."""
+
+    def __init__(self, message: str, line: int | None) -> None:
+        super().__init__(message)
+        self.line = line
+
+
 def prepare(
     target: Target,
     incoming: str,
@@ -104,8 +115,9 @@ def load_table(
             some milliseconds a table; None for one of the table's own.
 
     Raises:
-        NotProvenError: PostgreSQL or the encoder refused a value, or took fewer or more rows
-            than the Parquet file holds; table, column and row are named where known.
+        RowRefusedError: PostgreSQL refused a row; :mod:`migration_assets.refusals` finds all.
+        NotProvenError: the encoder refused a value, or PostgreSQL took fewer or more rows than
+            the Parquet file holds; table, column and row are named where known.
         InputError: no right to write there.
         BrokenOffError: the target was lost, or the Parquet file can not be read.
     """
@@ -231,14 +243,15 @@ def _encoded(plan: TablePlan, parquet: pq.ParquetFile) -> Iterator[tuple[bytes, 
     encoder = CopyEncoder(plan.copied_columns)
     copied = [column.name for column in plan.copied_columns]
     yield encoder.header(), 0
-    rows = _batch_rows(parquet)
+    rows = batch_rows(parquet)
     for group in range(parquet.num_row_groups):  # a reader of all keeps what it has decoded
         for batch in parquet.iter_batches(rows, [group], copied, use_threads=False):
             yield encoder.encode(batch), batch.num_rows
     yield encoder.finish(), 0
 
 
-def _batch_rows(parquet: pq.ParquetFile) -> int:
+def batch_rows(parquet: pq.ParquetFile) -> int:
+    """Rows of one batch of this file: near BATCH_BYTES, at most BATCH_ROWS."""
     metadata = parquet.metadata
     size = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     row_bytes = max(int(size) // max(int(metadata.num_rows), 1), 1)
@@ -275,15 +288,29 @@ def _raise_refusal(error: psycopg2.Error, plan: TablePlan, parquet: pq.ParquetFi
     message = error.diag.message_primary or str(error).strip()
     if state == "42501":
         raise InputError(f'table "{plan.name}" can not be made: {message}') from error
-    if state[:2] in {"22", "23"}:
-        place = re.search(r"line (\d+)(?:, column ([^:\n]+))?", error.diag.context or "")
-        where = _row(plan, parquet, int(place[1])) if place else ""
-        column = error.diag.column_name or (place[2] if place else None)
-        raise NotProvenError(
-            f'table "{plan.name}"{where}{f", column {column}" if column else ""}: {message}'
-        ) from error
-    if state[:2] in {"42", "0A", "54"}:
+    if is_refusal(error):
+        line, column = place_of(error)
+        where = _row(plan, parquet, line) if line is not None else ""
+        text = f'table "{plan.name}"{where}{f", column {column}" if column else ""}: {message}'
+        raise RowRefusedError(text, line) from error
+    if state[:2] in {"22", "23", "42", "0A", "54"}:
         raise NotProvenError(f'table "{plan.name}": {message}') from error
+
+
+def is_refusal(error: psycopg2.Error) -> bool:
+    """True if a COPY failed for what is in its rows: data, a constraint, or a limit."""
+    return (error.pgcode or "")[:2] in {"22", "23", "54"} and "COPY" in (error.diag.context or "")
+
+
+def place_of(error: psycopg2.Error) -> tuple[int | None, str | None]:
+    """The line (from 1) and the column that PostgreSQL names for a failed COPY.
+
+    The line is exact only with a column: rows are written some time after they were read.
+    """
+    # Beside it may stand the line of a JSON document.
+    place = _PLACE.search(error.diag.context or "")
+    column = error.diag.column_name or (place[2] if place else None)
+    return (int(place[1]) if place else None), column
 
 
 def _row(plan: TablePlan, parquet: pq.ParquetFile, line: int) -> str:

@@ -95,7 +95,7 @@ def prove(
                         target, target.schema, table, parquet, progress, reader=connection
                     )
                 folder.write_result("content", table.slug, result)
-                own = config.expectations.get(table.name, ())
+                own = config.expectations.get(table.source, ())
                 suite = derive_suite(table, manifest, profile.tables[table.source], own)
                 with progress.task("values", table.source, manifest.rows):
                     values = worker.run(target, target.schema, table, suite)
@@ -168,7 +168,8 @@ def _structure(
         # A run takes back what it cannot translate truly, so its absence disproves nothing.
         folder.write_withdrawn(missing)
         found = structure.findings(target, target.schema, without(plan, missing), profile)
-    for item in disagreements(reader, target, target.schema, plan):
+    aside = {slug: m.quarantined for slug, m in folder.manifests().items() if m.quarantined}
+    for item in disagreements(reader, target, target.schema, plan, aside):
         category = "references" if item.kind == "check" else "keys"
         category = "schema" if item.kind in {"view", "default"} else category
         found.append(Finding(category, item.table or item.name, item.name, item.reason))

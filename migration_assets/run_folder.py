@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from migration_assets.core import results
 from migration_assets.core.catalog import Catalog, SkippedObject
-from migration_assets.core.plan import Plan, without
+from migration_assets.core.plan import Dangling, Plan, with_dangling, without
 from migration_assets.core.profile import Profile
 
 T = TypeVar("T")
@@ -66,6 +66,10 @@ class RunFolder:
     def quarantine_part(self, slug: str) -> Path:
         """One table's part of the quarantine."""
         return self.path / "quarantine" / f"{slug}.parquet"
+
+    def refused_part(self, slug: str) -> Path:
+        """The rows of one table that PostgreSQL refused in this run's load."""
+        return self.path / "refused" / f"{slug}.parquet"
 
     @property
     def ledger(self) -> Path:
@@ -117,14 +121,23 @@ class RunFolder:
             p.stem: results.from_json(kind, p.read_bytes()) for p in sorted(folder.glob("*.json"))
         }
 
+    def manifests(self) -> dict[str, results.Manifest]:
+        """What every table's load was made from, by slug.
+
+        That is its extract, or what was left of it when rows were refused.
+        """
+        extracts = self.read_results("extract", results.Manifest)
+        return extracts | self.read_results("loaded", results.Manifest)
+
     def forget(self, stage: str, slug: str = "all") -> None:
         """Drop the result of ``stage`` for ``slug``: what it was about is about to change."""
         (self.path / "results" / stage / f"{slug}.json").unlink(missing_ok=True)
 
     def forget_table(self, slug: str) -> None:
         """Drop what is known of a table's load, and of the target as a whole that it is part of."""
-        for stage in ("load", "content", "values", "ordinary"):
+        for stage in ("load", "loaded", "content", "values", "ordinary"):
             self.forget(stage, slug)
+        self.refused_part(slug).unlink(missing_ok=True)
         self.forget_constraints()
 
     def forget_constraints(self) -> None:
@@ -132,6 +145,7 @@ class RunFolder:
         for stage in ("constraints", "structure", "swap"):
             self.forget(stage)
         (self.path / "withdrawn.json").unlink(missing_ok=True)
+        (self.path / "dangling.json").unlink(missing_ok=True)
 
     def write_catalog(self, catalog: Catalog) -> None:
         """Keep the catalog as reflected from this run's snapshot."""
@@ -171,14 +185,25 @@ class RunFolder:
         """The plan of this run; raises FileNotFoundError before the extract."""
         return Plan.from_json((self.path / "plan.json").read_bytes())
 
+    def write_dangling(self, found: tuple[Dangling, ...]) -> None:
+        """Keep which foreign keys refer to rows that are in quarantine."""
+        self.write_text("dangling.json", _DANGLING.dump_json(found, indent=1).decode())
+
     def kept_plan(self) -> Plan:
-        """The plan without what was withdrawn since it was made: what the target must hold."""
+        """The plan as it is after the load: what the target must hold.
+
+        It is without what was withdrawn, and its foreign keys are as the quarantine left them.
+        """
         paths = [*sorted(self.path.glob("results/ordinary/*.json")), self.path / "withdrawn.json"]
         plan = self.plan()
+        dangling = self.path / "dangling.json"
+        if dangling.exists():
+            plan = with_dangling(plan, _DANGLING.validate_json(dangling.read_bytes()))
         for path in paths:
             if path.exists():
                 plan = without(plan, _WITHDRAWN.validate_json(path.read_bytes()))
         return plan
 
 
+_DANGLING: TypeAdapter[tuple[Dangling, ...]] = TypeAdapter(tuple[Dangling, ...])
 _WITHDRAWN: TypeAdapter[tuple[SkippedObject, ...]] = TypeAdapter(tuple[SkippedObject, ...])

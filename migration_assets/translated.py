@@ -27,6 +27,7 @@ def withdraw(
     schema: str,
     plan: Plan,
     results: list[StatementResult],
+    quarantined: Mapping[str, int] | None = None,
 ) -> tuple[tuple[SkippedObject, ...], list[StatementResult]]:
     """Drop what does not mean the same.
 
@@ -36,6 +37,7 @@ def withdraw(
         schema: the loaded schema.
         plan: what was planned.
         results: of the statements that made the objects.
+        quarantined: slugs of tables of which rows were set aside, and how many.
 
     Returns:
         What was withdrawn, and the results of all else.
@@ -48,7 +50,7 @@ def withdraw(
     ]
     if not originals:
         return (), results
-    wrong = disagreements(reader, target, schema, plan)
+    wrong = disagreements(reader, target, schema, plan, quarantined)
     with (
         session(target, "withdrawal of what does not mean the same") as connection,
         connection.cursor() as cursor,

@@ -6,15 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from migration_assets import constraints, translated
+from migration_assets import constraints, dangling, translated
 from migration_assets.assets.extract import opened
 from migration_assets.assets.gate import require_proof
 from migration_assets.assets.keys import Keys
 from migration_assets.assets.load import prepare
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.core.evidence import Verdict
-from migration_assets.core.plan import Plan
-from migration_assets.core.results import LoadResult, Manifest, SourceResult, StatementResult
+from migration_assets.core.plan import Plan, with_dangling
+from migration_assets.core.results import LoadResult, SourceResult, StatementResult
 from migration_assets.errors import InputError, NotProvenError
 from migration_assets.home import Migration, prune
 from migration_assets.postgres import marker, swap
@@ -61,7 +61,7 @@ def _constraints(migration: Migration, plan: Plan, target: str) -> dg.AssetsDefi
             planned = whole_plan(run)
             _check_incoming(run, target)
             run.folder.forget_constraints()
-            _check_quarantine(run)
+            planned = _settled(run, target, planned)
             done = constraints.apply(
                 run.target(target),
                 run.incoming(target),
@@ -95,7 +95,12 @@ def _withdrawn(
     source = open_source(run.migration.config.source)
     with closing(source.open_snapshot(run.folder.snapshot)) as reader:
         withdrawn, kept = translated.withdraw(
-            reader, run.target(target), run.incoming(target), planned, done
+            reader,
+            run.target(target),
+            run.incoming(target),
+            planned,
+            done,
+            {slug: m.quarantined for slug, m in run.folder.manifests().items() if m.quarantined},
         )
     run.folder.write_withdrawn(withdrawn)
     constraints.write_results(run.folder, kept)
@@ -138,15 +143,27 @@ def _check_incoming(run: Run, target: str) -> None:
     )
 
 
+def _settled(run: Run, target: str, planned: Plan) -> Plan:
+    """The plan, its foreign keys as the quarantine left them."""
+    manifests = run.folder.manifests()
+    aside = {table.name for table in planned.tables if manifests[table.slug].quarantined}
+    if not aside:
+        return planned
+    found = dangling.find(run.target(target), run.incoming(target), planned, aside)
+    run.folder.write_dangling(found)
+    return with_dangling(planned, found)
+
+
 def _check_quarantine(run: Run) -> None:
-    manifests = run.folder.read_results("extract", Manifest).values()
+    """Raise NotProvenError if more rows are in quarantine than the migration allows."""
+    manifests = run.folder.manifests().values()
     rows = sum(manifest.quarantined for manifest in manifests)
     allowed = run.migration.config.max_quarantined
     if rows > allowed:
         tables = ", ".join(f'"{m.source}"' for m in manifests if m.quarantined)
         raise NotProvenError(
-            f"{rows} rows are in quarantine, max_quarantined allows {allowed}: tables {tables}; "
-            f"see {run.folder.quarantine}"
+            f"nothing goes live: {rows:,} rows are in quarantine, max_quarantined allows "
+            f"{allowed:,}: tables {tables}; see {run.folder.quarantine}"
         )
 
 
@@ -171,6 +188,7 @@ def _swap(migration: Migration, target: str) -> dg.AssetsDefinition:
         run: Run = getattr(context.resources, keys.run_resource)
         with step(run, context, "swap"):
             plan = whole_plan(run)
+            _check_quarantine(run)
             require_proof(run, target)
             loads = run.folder.read_results("load", LoadResult)
             source = run.folder.read_result("source", "all", SourceResult)

@@ -1,6 +1,7 @@
 """Load: Parquet into the incoming schema of a target, table by table."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 import dagster as dg
@@ -10,17 +11,22 @@ from migration_assets.assets.keys import Keys, batches, op_names
 from migration_assets.assets.metadata import code_version, column_schema, rate
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.assets.upstream import extract_folder
+from migration_assets.core.catalog import SkippedObject
 from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.results import LoadResult, Manifest, SourceResult
 from migration_assets.extract import open_parquet
 from migration_assets.home import Migration
 from migration_assets.postgres import marker
+from migration_assets.run_folder import RunFolder
+from migration_assets.sources import open_source
 from migration_assets.state import State
 
 BATCH = 50
 """Tables of one op: what Dagster handles quickly, and what one process works through."""
 PARALLEL = 4
 """Most ops that share fewer tables, where each step has a process of its own."""
+MOST_REFUSED = 10_000
+"""Rows of a table that are looked for, if ``max_quarantined`` does not allow more."""
 PARALLEL_BYTES = 64 << 20
 """Bytes of source tables that are worth a process of their own, which takes seconds to start."""
 
@@ -103,19 +109,66 @@ def _assets(
                 folder = folders[table.slug]
                 manifest = folder.read_result("extract", table.slug, Manifest)
                 assert manifest is not None, "extract_folder looked"
+                refused: load.RowRefusedError | None = None
                 with open_parquet(folder, manifest.path) as parquet:
-                    result, ordinary = generated.load_table(
-                        destination, incoming, table, parquet, run.progress
-                    )
+                    try:
+                        result, ordinary = generated.load_table(
+                            destination, incoming, table, parquet, run.progress
+                        )
+                    except load.RowRefusedError as error:
+                        refused = error
+                if refused is not None:
+                    result, ordinary = _load_rest(run, target, folder, table, manifest, refused)
                 if ordinary:
                     run.folder.write_ordinary(table.slug, ordinary)
                 run.folder.write_result("load", table.slug, result)
                 return result
 
             for table, result in current.each(tables, work):
-                yield _result(chosen[table.slug], run, target, table, result, plan.digest)
+                left = run.folder.read_result("loaded", table.slug, Manifest)
+                manifest = left or folders[table.slug].read_result("extract", table.slug, Manifest)
+                assert manifest is not None, "it was loaded from one"
+                yield _result(chosen[table.slug], run, target, table, result, manifest, plan.digest)
 
     return load_op
+
+
+def _load_rest(
+    run: Run,
+    target: str,
+    folder: RunFolder,
+    table: TablePlan,
+    manifest: Manifest,
+    error: load.RowRefusedError,
+) -> tuple[LoadResult, tuple[SkippedObject, ...]]:
+    """Set aside the rows that PostgreSQL refuses, then load what is left.
+
+    Args:
+        run: the run.
+        target: the target environment.
+        folder: the run folder of the extract.
+        table: the table.
+        manifest: its extract.
+        error: the refusal of the first of them; raised if the policy is ``fail``.
+    """
+    if table.policy("load_refused") == "fail":
+        raise error
+    # Needed where a row is refused only.
+    from migration_assets import refusals
+    from migration_assets.set_aside import set_aside
+
+    destination, incoming = run.target(target), run.incoming(target)
+    config = run.migration.config
+    most = max(config.max_quarantined, MOST_REFUSED)
+    with open_parquet(folder, manifest.path) as parquet:
+        found = refusals.find(destination, incoming, table, parquet, error.line, most, run.progress)
+        if not found:
+            raise error
+        with closing(open_source(config.source).open_snapshot(folder.snapshot)) as reader:
+            source = folder.catalog().table(table.source)
+            left = set_aside(reader, source, table, manifest, parquet, found, run.folder)
+    with open_parquet(run.folder, left.path) as parquet:
+        return generated.load_table(destination, incoming, table, parquet, run.progress)
 
 
 def prepare(run: Run, target: str, plan: Plan) -> None:
@@ -135,7 +188,13 @@ def prepare(run: Run, target: str, plan: Plan) -> None:
 
 
 def _result(
-    key: dg.AssetKey, run: Run, target: str, table: TablePlan, result: LoadResult, digest: str
+    key: dg.AssetKey,
+    run: Run,
+    target: str,
+    table: TablePlan,
+    result: LoadResult,
+    manifest: Manifest,
+    digest: str,
 ) -> dg.MaterializeResult[Any]:
     return dg.MaterializeResult(
         asset_key=key,
@@ -147,6 +206,7 @@ def _result(
             "seconds": result.seconds,
             "rows_per_second": rate(result.rows, result.seconds),
             "bytes": result.bytes,
+            "quarantined_rows": manifest.quarantined,
             RUN_FOLDER: dg.MetadataValue.path(str(run.folder.path)),
         },
         tags=code_version(digest),

@@ -190,7 +190,8 @@ class TableConverter:
             key = self._keys(lanes, rows[:1])[0]
             raise NotProvenError(f'table "{self._table.name}", key {key}: {errors[0]}')
         values = source_rows(self._table, lanes, rows)
-        self._quarantine.add(self._keys(lanes, rows), errors, values, causes)
+        places = (rows + self.rows).tolist()
+        self._quarantine.add(self._keys(lanes, rows), errors, values, causes, places)
 
     def _enter(self, plan: ColumnPlan, part: Settled, lanes: BatchLanes, aside: Aside) -> None:
         """Write the changes of the rows that stay, and by how much their texts grew."""

@@ -217,6 +217,18 @@ class LedgerEvidence(Record):
     by_rule: tuple[LedgerRule, ...] = Field(description="Entries by rule, table and column.")
 
 
+class QuarantineCause(Record):
+    """How many rows of one table one anomaly set aside."""
+
+    anomaly: str = Field(
+        description="The anomaly whose policy is `quarantine`; `load_refused` if PostgreSQL "
+        "refused the row."
+    )
+    table: str = Field(description="Table in the source.")
+    column: str | None = Field(description="Column in the source, null if it is not known.")
+    count: int = Field(description="Number of rows; a row counts once, by its first cause.")
+
+
 class QuarantineEvidence(Record):
     """Rows that could not be loaded."""
 
@@ -224,6 +236,9 @@ class QuarantineEvidence(Record):
     allowed: int = Field(description="`max_quarantined`: more than this is not proven.")
     digest: str | None = Field(description="As for the ledger.")
     path: str | None = Field(description="Parquet file with all of them, in the run's folder.")
+    by_cause: tuple[QuarantineCause, ...] = Field(
+        default=(), description="Rows by anomaly, table and column."
+    )
 
 
 class StatementEvidence(Record):

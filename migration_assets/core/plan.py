@@ -175,7 +175,6 @@ class TablePlan:
         key: target columns that tell rows apart in ledger and reports: the primary key, else
             the first unique key without NULLs, else empty (rows are told by their number).
         policies: (anomaly, choice) where it is not the default.
-        dropped: source names of columns that the user leaves out.
     """
 
     source: str
@@ -191,7 +190,6 @@ class TablePlan:
     checks: tuple[CheckPlan, ...] = ()
     comment: str | None = None
     policies: Resolved = ()
-    dropped: tuple[str, ...] = ()
 
     def policy(self, anomaly: str) -> str:
         """What is done about an anomaly of the table's rows; raises KeyError."""
@@ -296,6 +294,45 @@ def _shape(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_shape(v) for v in value]
     return value
+
+
+@dataclass(frozen=True)
+class Dangling:
+    """A foreign key whose rows refer to rows that are in quarantine.
+
+    Attributes:
+        table: source name of the children.
+        name: the key.
+        rows: how many dangle.
+    """
+
+    table: str
+    name: str
+    rows: int
+
+
+def with_dangling(plan: Plan, found: tuple[Dangling, ...]) -> Plan:
+    """The plan when rows turned out to dangle after the load, by the table's policy of orphans."""
+    rows = {(item.table, item.name): item.rows for item in found}
+    tables, decisions, skipped = [], list(plan.decisions), list(plan.skipped)
+    for table in plan.tables:
+        keys = []
+        for key in table.foreign_keys:
+            count = rows.get((table.source, key.name))
+            reason = f'rows refer to rows of "{key.ref_table}" that are in quarantine'
+            if count is None:
+                keys.append(key)
+            elif table.policy("orphans") == "drop_key":
+                reason = f"{count} {reason}, and the policy orphans is drop_key"
+                skipped.append(SkippedObject("foreign key", key.name, reason, table.source))
+            else:
+                keys.append(replace(key, valid=False))
+                columns = ", ".join(table.column(name).source for name in key.columns)
+                decisions.append(
+                    Decision(table.source, columns, "NOT VALID", reason, f"{count} rows")
+                )
+        tables.append(replace(table, foreign_keys=tuple(keys)))
+    return replace(plan, tables=tuple(tables), decisions=tuple(decisions), skipped=tuple(skipped))
 
 
 def without(plan: Plan, withdrawn: tuple[SkippedObject, ...]) -> Plan:

@@ -10,6 +10,11 @@ KEYS = frozenset(
         "transforms",
         "indexes",
         "constraints",
+        "naming",
+        "type",
+        "conversion",
+        "rename",
+        "drop",
     }
 )
 """Keys of any level that nothing reads so far."""
@@ -17,7 +22,7 @@ KEYS = frozenset(
 _ORDINARY: tuple[object, ...] = (None, False, "keep", {}, [])
 
 CHOICES: Mapping[str, frozenset[str]] = {
-    "load_refused": frozenset({"quarantine"}),
+    "orphans": frozenset({"fail"}),
 }
 """Anomaly -> choices that nothing acts on so far."""
 

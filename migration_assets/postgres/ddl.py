@@ -32,9 +32,11 @@ def _column(column: ColumnPlan) -> sql.Composed:
     return sql.SQL(" ").join(parts)
 
 
-def copy_statement(schema: str, plan: TablePlan) -> sql.Composed:
+def copy_statement(schema: str, plan: TablePlan, freeze: bool = True) -> sql.Composed:
     """The COPY statement; FREEZE holds only in the transaction that made the table."""
-    return sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT binary, FREEZE)").format(
+    options = "FORMAT binary, FREEZE" if freeze else "FORMAT binary"
+    return sql.SQL("COPY {} ({}) FROM STDIN WITH ({})").format(
         sql.Identifier(schema, plan.name),
         sql.SQL(", ").join(sql.Identifier(c.name) for c in plan.copied_columns),
+        sql.SQL(options),
     )

@@ -68,7 +68,7 @@ def build_evidence(
         planned: the stages that the run was to do, of STAGES.
     """
     plan = folder.kept_plan() if (folder.path / "plan.json").exists() else None
-    manifests = folder.read_results("extract", Manifest)
+    manifests = folder.manifests()
     built = tables.build_tables(folder, plan, manifests, planned)
     statements = _list(folder, "constraints", _STATEMENTS)
     findings = _list(folder, "structure", _FINDINGS)
@@ -107,6 +107,7 @@ def build_evidence(
             allowed=config.max_quarantined,
             digest=None,
             path=folder.quarantine.name if folder.quarantine.exists() else None,
+            by_cause=_causes(manifests),
         ),
         constraints=tuple(ev.StatementEvidence(**vars(result)) for result in statements or ()),
         findings=tuple(ev.FindingEvidence(**vars(finding)) for finding in findings or ()),
@@ -282,6 +283,18 @@ def _ledger(folder: RunFolder, manifests: dict[str, Manifest]) -> ev.LedgerEvide
         digest=None,
         path=folder.ledger.name if folder.ledger.exists() else None,
         by_rule=rules,
+    )
+
+
+def _causes(manifests: dict[str, Manifest]) -> tuple[ev.QuarantineCause, ...]:
+    return tuple(
+        ev.QuarantineCause(
+            anomaly=anomaly, table=manifest.source, column=column or None, count=count
+        )
+        for manifest in manifests.values()
+        for (anomaly, _, column), count in (
+            (key.partition(":"), count) for key, count in sorted(manifest.set_aside.items())
+        )
     )
 
 

@@ -26,12 +26,17 @@ HEADLINES = {
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
-def render_html(evidence: Evidence, ledger_sample: Sequence[Mapping[str, str | None]] = ()) -> str:
+def render_html(
+    evidence: Evidence,
+    ledger_sample: Sequence[Mapping[str, str | None]] = (),
+    quarantine_sample: Sequence[Mapping[str, str | None]] = (),
+) -> str:
     """Render the report; every text of the evidence is escaped.
 
     Args:
         evidence: the run's evidence.
         ledger_sample: first entries of the ledger, with the columns of ``ledger.parquet``.
+        quarantine_sample: first rows of the quarantine, with those of ``quarantine.parquet``.
     """
     environment = Environment(
         loader=PackageLoader("migration_assets.reports", "templates"),
@@ -55,6 +60,7 @@ def render_html(evidence: Evidence, ledger_sample: Sequence[Mapping[str, str | N
         "tables": sorted(tables, key=attrgetter("passed")),
         "rules": sorted(evidence.ledger.by_rule, key=attrgetter("count"), reverse=True),
         "ledger_sample": ledger_sample,
+        "quarantine_sample": quarantine_sample,
         "rows_source": sum(table.rows_source or 0 for table in tables),
         "rows_identical": sum(table.rows_identical or 0 for table in tables),
         "bytes_copied": sum(table.bytes_copied or 0 for table in tables),

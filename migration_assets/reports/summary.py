@@ -113,7 +113,12 @@ def _notes(evidence: Evidence) -> list[str]:
             f"{', '.join(rules)}"
         )
     if evidence.quarantine.rows:
-        notes.append(f"{count(evidence.quarantine.rows)} rows in quarantine")
+        tables = [table for table in evidence.tables if table.quarantined]
+        listed = ", ".join(f"{t.name} {count(t.quarantined)}" for t in tables[:SHOWN_REASONS])
+        notes.append(
+            f"{count(evidence.quarantine.rows)} rows in quarantine, "
+            f"{count(evidence.quarantine.allowed)} allowed: {listed}"
+        )
     if evidence.skipped:
         kinds: dict[str, int] = {}
         for skipped in evidence.skipped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow.parquet as pq
 
@@ -49,7 +50,10 @@ def write(folder: RunFolder, evidence: Evidence) -> Evidence:
         }
     )
     folder.write_text(folder.evidence.name, written.to_json())
-    folder.write_text(folder.report.name, render_html(written, _first_entries(folder)))
+    folder.write_text(
+        folder.report.name,
+        render_html(written, _first_entries(folder.ledger), _first_entries(folder.quarantine)),
+    )
     return written
 
 
@@ -71,9 +75,9 @@ def miscounted(evidence: Evidence, entries: int, rows: int) -> Iterator[str]:
             yield f"{counted:,} {what} counted by the extracts, {found:,} in the file"
 
 
-def _first_entries(folder: RunFolder) -> list[dict[str, str | None]]:
-    """The first entries of the ledger, read without the rest of it."""
-    with pq.ParquetFile(folder.ledger, memory_map=False) as file:
+def _first_entries(path: Path) -> list[dict[str, str | None]]:
+    """The first entries of ledger or quarantine, read without the rest of it."""
+    with pq.ParquetFile(path, memory_map=False) as file:
         for batch in file.iter_batches(LEDGER_SAMPLE):
             rows: list[dict[str, str | None]] = batch.slice(0, LEDGER_SAMPLE).to_pylist()
             return rows
