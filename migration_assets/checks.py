@@ -180,7 +180,7 @@ class _Tables:
         """Evaluate the suite; keeps and returns the result."""
         place, _, manifest = self._made(slug)
         table = self.plan(slug)
-        own = self._run.migration.config.expectations.get(table.source, ())
+        own = self._run.migration.config.expectations.get(table.name, ())
         profile = place.folder.profile().tables[table.source]
         suite = derive_suite(table, manifest, profile, own)
         with self._run.progress.task("values", table.source, manifest.rows):

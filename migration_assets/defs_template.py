@@ -31,7 +31,7 @@ attributes:
   #   include: ["*"]
   #   exclude: ["tmp_*"]
 
-  # Great Expectations of your own, by source table; columns are named as in PostgreSQL.
+  # Great Expectations of your own; tables and columns are named as in PostgreSQL.
   # expectations:
   #   {example}:
   #     - type: expect_table_row_count_to_be_between

@@ -194,8 +194,22 @@ def resolve_templates(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
         return attributes
     from dagster import ResolutionContext  # slow to import, and seldom needed
 
-    resolved: Mapping[str, Any] = ResolutionContext.default().resolve_value(dict(attributes))
+    resolved: Mapping[str, Any] = fill_templates(dict(attributes), ResolutionContext.default())
     return resolved
+
+
+def fill_templates(value: Any, context: Any) -> Any:
+    """Fill in the templates of a nested value; a text without one stays the text it is.
+
+    Args:
+        value: mappings, lists and scalars as YAML gives them.
+        context: Dagster's ``ResolutionContext``, which reads every other text as Python: "1" as 1.
+    """
+    if isinstance(value, dict):
+        return {key: fill_templates(item, context) for key, item in value.items()}
+    if isinstance(value, list):
+        return [fill_templates(item, context) for item in value]
+    return context.resolve_value(value) if isinstance(value, str) and "{{" in value else value
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -95,7 +95,7 @@ def prove(
                         target, target.schema, table, parquet, progress, reader=connection
                     )
                 folder.write_result("content", table.slug, result)
-                own = config.expectations.get(table.source, ())
+                own = config.expectations.get(table.name, ())
                 suite = derive_suite(table, manifest, profile.tables[table.source], own)
                 with progress.task("values", table.source, manifest.rows):
                     values = worker.run(target, target.schema, table, suite)

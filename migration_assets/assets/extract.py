@@ -15,6 +15,7 @@ from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.planner import build_plan
+from migration_assets.core.profile import Profile
 from migration_assets.core.results import Manifest, PlanResult, SourceResult
 from migration_assets.errors import InputError, NotProvenError
 from migration_assets.home import Migration
@@ -177,6 +178,7 @@ def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
         folder.write_result("plan", "all", PlanResult(plan.digest, cached))
         folder.write_plan(plan)
         State(catalog, profile, snapshot.id).write(run.migration.state)
+        _refuse_orphans(catalog, profile, plan)
         run.note_seconds("read", started)
     except BaseException:
         reader.close()
@@ -184,7 +186,9 @@ def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
     return Extraction(reader, catalog, plan)
 
 
-def profiled(run: Run, reader: SnapshotReader, catalog: Catalog, spill: bool) -> tuple[Any, Plan]:
+def profiled(
+    run: Run, reader: SnapshotReader, catalog: Catalog, spill: bool
+) -> tuple[Profile, Plan]:
     """Read all wanted tables once; returns their profile and the plan that follows from it.
 
     Args:
@@ -194,8 +198,9 @@ def profiled(run: Run, reader: SnapshotReader, catalog: Catalog, spill: bool) ->
         spill: keep what is read for the conversion.
     """
     config = run.migration.config.plan
-    slugs = {table.source: table.slug for table in build_plan(catalog, None, config).tables}
-    run.migration.config.check_tables(slugs)
+    declared = build_plan(catalog, None, config)
+    slugs = {table.source: table.slug for table in declared.tables}
+    run.migration.config.check_tables(declared)
     wanted = tuple(table for table in catalog.tables if table.name in slugs)
     profile = extract.read_profile(
         reader,
@@ -206,6 +211,21 @@ def profiled(run: Run, reader: SnapshotReader, catalog: Catalog, spill: bool) ->
         run.progress,
     )
     return profile, build_plan(catalog, profile, config)
+
+
+def _refuse_orphans(catalog: Catalog, profile: Profile, plan: Plan) -> None:
+    """End the run at rows without a parent where the policy says so."""
+    for table in plan.tables:
+        if table.policy("orphans") != "fail":
+            continue
+        for position, rows in profile.tables[table.source].orphans.items():
+            key = catalog.table(table.source).foreign_keys[position]
+            if rows:
+                raise NotProvenError(
+                    f'table "{table.source}", column "{", ".join(key.columns)}": {rows} rows have '
+                    f'no parent in "{key.ref_table}", and the policy orphans is fail; mend the '
+                    "source, or choose not_valid or drop_key"
+                )
 
 
 def _check_known(run: Run, catalog: Catalog, slugs: Collection[str]) -> None:

@@ -128,7 +128,7 @@ def _prepared(
         config = MigrationConfig(name=name, source=source.location)
         wanted = TargetConfig(url=target_url or "embedded", schema=schema)
         target = resolve_target(wanted, schema or name, home / name, home)
-    config.check_tables([table.source for table in build_plan(catalog, None, config.plan).tables])
+    config.check_tables(build_plan(catalog, None, config.plan))
     marker.preflight(target, name)
     is_new = migration is None
     migration = migration or homes.create(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, PrivateAttr
 
 from migration_assets.assets.build import build
 from migration_assets.core.config import MigrationConfig
-from migration_assets.home import Migration
+from migration_assets.home import Migration, fill_templates
 from migration_assets.sources import open_source
 from migration_assets.state import State
 
@@ -49,7 +49,7 @@ class DatabaseMigrationComponent(dg.StateBackedComponent, MigrationConfig, dg.Re
     @classmethod
     def resolve_from_model(cls, context: dg.ResolutionContext, model: BaseModel) -> Self:
         """Fill in templates such as ``{{ env.NAME }}``."""
-        values: Any = context.resolve_value(model.model_dump(by_alias=True))
+        values: Any = fill_templates(model.model_dump(by_alias=True), context)
         return cls.model_validate(values)
 
     @classmethod

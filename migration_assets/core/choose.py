@@ -17,11 +17,12 @@ EXACT_IN_DOUBLE = 2**53
 """Whole numbers up to this size have an exact double."""
 
 _INTEGER_RANGES = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
-_EPOCHS = (
+EPOCHS = (
     (10**8, 10**11, Conversion.EPOCH_S, "seconds"),
     (10**11, 10**14, Conversion.EPOCH_MS, "milliseconds"),
     (10**14, 10**17, Conversion.EPOCH_US, "microseconds"),
 )
+"""Least size, size it stays below, conversion and unit of integers that count from 1970."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +242,7 @@ def _temporal(column: Column, profile: ColumnProfile) -> Choice:
         return mixed(column, profile, f"not all of one ISO form ({found or 'none'})")
     if _only(profile, Lane.INT) and kind is not Kind.TIME:
         low, high = profile.int_min or 0, profile.int_max or 0
-        for least, most, conversion, unit in _EPOCHS:
+        for least, most, conversion, unit in EPOCHS:
             if least <= high < most and (low >= least or low == 0):
                 return Choice(
                     PgType("timestamptz"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from migration_assets.core.naming import MAX_IDENTIFIER_BYTES
-from migration_assets.core.plan import Conversion
+from migration_assets.core.plan import Conversion, Plan
 from migration_assets.core.policies import POLICIES, TABLE_POLICIES, read_policies
 from migration_assets.core.types import parse_type
 from migration_assets.core.unhonoured import first_unhonoured
@@ -253,7 +253,7 @@ class MigrationConfig(PlanConfig):
         name: the migration; first part of its asset keys.
         source: source URL (``sqlite:///path``).
         targets: environment name -> target; ``staging`` is where rehearsals go.
-        expectations: source table name -> expectations beyond the derived ones.
+        expectations: target table name -> expectations beyond the derived ones.
         executor: ``in_process`` or ``multiprocess`` (one process per step).
         schedule: cron line of the nightly rehearsal, in UTC.
         keep_runs: run folders kept, the newest first.
@@ -275,21 +275,25 @@ class MigrationConfig(PlanConfig):
         """The schema that ``target`` loads into."""
         return self.targets[target].schema_name or self.name
 
-    def check_tables(self, planned: Collection[str]) -> None:
+    def check_tables(self, plan: Plan) -> None:
         """Refuse expectations of a table that is not moved: nothing would ever check them.
 
         Args:
-            planned: source names of the tables that come.
+            plan: what comes, without a profile.
 
         Raises:
             InputError: there are some, and the first is named.
         """
+        names = {planned.name for planned in plan.tables}
         for table in self.expectations:
-            if table not in planned:
-                raise InputError(
-                    f'{self.name}: defs.yaml has expectations of "{table}", which is no table '
-                    "that comes along; names are as in the source, case included"
-                )
+            if table in names:
+                continue
+            target = next((planned.name for planned in plan.tables if planned.source == table), "")
+            hint = f'it is called "{target}" there' if target else "case included"
+            raise InputError(
+                f'{self.name}: defs.yaml has expectations of "{table}", which is no table '
+                f"that comes along; names are as in PostgreSQL, {hint}"
+            )
 
     @property
     def plan(self) -> PlanConfig:

@@ -34,6 +34,7 @@ class ConstraintPlanner:
         profile: what the values are, None if not read.
         skipped: is added to.
         decisions: is added to.
+        style: how names of the source are written, ``keep`` or ``snake_case``.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class ConstraintPlanner:
         profile: Profile | None,
         skipped: list[SkippedObject],
         decisions: list[Decision],
+        style: str = "keep",
     ) -> None:
         self._catalog = catalog
         self._tables = tables
         self._profile = profile
         self._skipped = skipped
         self._decisions = decisions
+        self._styled = naming.styled(style)
         self.relation_names = {table.name for table in tables.values()}
         """Names in use by tables, keys, indexes and views, which share one name space."""
 
@@ -77,6 +80,11 @@ class ConstraintPlanner:
     def _nulls(self, table: str, column: str) -> int:
         return self._facts(table).columns.get(column, ColumnProfile()).nulls
 
+    def _key_nulls(self, plan: TablePlan, column: str) -> int:
+        """NULLs that a key would have to hold: none where the policy sets their rows aside."""
+        policies = {c.source: c.policy("null_in_not_null") for c in plan.columns}
+        return self._nulls(plan.source, column) if policies[column] == "nullable" else 0
+
     def _skip(
         self, kind: str, name: str, reason: str, table: Table, sql: str | None = None
     ) -> None:
@@ -91,6 +99,9 @@ class ConstraintPlanner:
         if len(columns) > MAX_INDEX_COLUMNS:
             return f"has {len(columns)} columns, PostgreSQL's limit is {MAX_INDEX_COLUMNS}"
         plan = self._tables[table.name]
+        gone = [column for column in columns if column in plan.dropped]
+        if gone:
+            return f'its column "{gone[0]}" is dropped by overrides: of defs.yaml'
         size = 0
         for column in columns:
             kind = next(c for c in plan.columns if c.source == column).type.name
@@ -111,7 +122,10 @@ class ConstraintPlanner:
         if not columns:
             return plan
         label = ", ".join(columns)
-        nulls = [c for c in columns if c != table.auto_column and self._nulls(table.name, c)]
+        if (refusal := self._refusal(table, columns)) is not None:
+            self._skip("primary key", label, refusal, table)
+            return plan
+        nulls = [c for c in columns if c != table.auto_column and self._key_nulls(plan, c)]
         if nulls:
             self._skip(
                 "primary key",
@@ -121,9 +135,6 @@ class ConstraintPlanner:
                 table,
             )
             return self._with_unique(plan, table, columns, f"{plan.name}_key")
-        if (refusal := self._refusal(table, columns)) is not None:
-            self._skip("primary key", label, refusal, table)
-            return plan
         if self._folds_case(table, columns):
             plan = self._with_unique(plan, table, columns, f"{plan.name}_nocase_key")
         targets = self._targets(plan, columns)
@@ -140,7 +151,12 @@ class ConstraintPlanner:
         for key in table.unique_keys:
             if key.columns == table.primary_key:
                 continue
-            name = key.name or "_".join((plan.name, *self._targets(plan, key.columns), "key"))
+            if set(key.columns) & set(plan.dropped):
+                name = ""
+            elif key.name:
+                name = self._styled(key.name)
+            else:
+                name = "_".join((plan.name, *self._targets(plan, key.columns), "key"))
             plan = self._with_unique(plan, table, key.columns, name)
         return plan
 
@@ -200,7 +216,7 @@ class ConstraintPlanner:
                 terms.append(f"({translated}){suffix}")
         where = expression(index.where, dialect, relation) if index.where else None
         return IndexPlan(
-            self._free(index.name),
+            self._free(self._styled(index.name)),
             tuple(terms),
             index.unique,
             where,
@@ -222,7 +238,9 @@ class ConstraintPlanner:
                 continue
             if translated is None:
                 continue
-            wanted = check.name or f"{plan.name}_check{number if number > 1 else ''}"
+            wanted = (
+                check.name and self._styled(check.name)
+            ) or f"{plan.name}_check{number if number > 1 else ''}"
             name, suffix = naming.shorten(wanted), 0
             while name in taken:
                 suffix += 1
@@ -271,7 +289,9 @@ class ConstraintPlanner:
                 self._skip("foreign key", label, dangling, table)
                 continue
             columns = self._targets(plan, key.columns)
-            wanted = key.name or "_".join((plan.name, *columns, "fkey"))
+            wanted = (key.name and self._styled(key.name)) or "_".join(
+                (plan.name, *columns, "fkey")
+            )
             name, suffix = naming.shorten(wanted), 0
             while name in taken:
                 suffix += 1
@@ -312,6 +332,10 @@ class ConstraintPlanner:
         """Why a foreign key cannot be made, None if it can."""
         if parent is None:
             return "its parent table does not come along"
+        for of, columns in ((plan, key.columns), (parent, key.ref_columns)):
+            gone = [column for column in columns if column in of.dropped]
+            if gone:
+                return f'the column "{gone[0]}" of "{of.source}" is dropped by overrides:'
         children = {c.source: c.type for c in plan.columns}
         parents = {c.source: c.type for c in parent.columns}
         for child, column in zip(key.columns, key.ref_columns, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 MAX_IDENTIFIER_BYTES = 63
 """PostgreSQL's NAMEDATALEN - 1 (PostgreSQL manual, "Identifiers and Key Words")."""
@@ -45,6 +45,21 @@ def shorten(name: str) -> str:
 def truncated(name: str) -> str:
     """The identifier as PostgreSQL would cut it: the first 63 bytes, whole characters."""
     return name.encode()[:MAX_IDENTIFIER_BYTES].decode(errors="ignore")
+
+
+def snake_case(name: str) -> str:
+    """The name in lower case, its words with ``_`` between them.
+
+    >>> [snake_case(name) for name in ("OrderItems", "HTTPServer", "order items", "Line2Id")]
+    ['order_items', 'http_server', 'order_items', 'line2_id']
+    """
+    words = re.sub(r"(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return re.sub(r"[\W_]+", "_", words).strip("_").lower() or "_"
+
+
+def styled(style: str) -> Callable[[str], str]:
+    """How a name of the source is written in PostgreSQL under ``naming:``."""
+    return snake_case if style == "snake_case" else str
 
 
 def _hash(name: str) -> str:

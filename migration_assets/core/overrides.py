@@ -32,6 +32,30 @@ class Overrides:
         """What is written about a column of the source; an empty record for nothing."""
         return self.table(table).columns.get(column, _NO_COLUMN)
 
+    def dropped(self, table: Table) -> tuple[str, ...]:
+        """The columns of a table that do not come along, in its order."""
+        return tuple(c.name for c in table.columns if self.column(table.name, c.name).drop)
+
+    def renamed_columns(self, table: str) -> dict[str, str]:
+        """Source column name -> target name, of those that the user renames."""
+        columns = self.table(table).columns
+        return {name: column.rename for name, column in columns.items() if column.rename}
+
+    def renamed_tables(self) -> dict[str, str]:
+        """Source table name -> target name, of those that the user renames."""
+        tables = self._config.overrides
+        return {name: table.rename for name, table in tables.items() if table.rename}
+
+    def typed(self, table: str, column: str) -> bool:
+        """Whether the user fixes the type or conversion of a column."""
+        override = self.column(table, column)
+        return override.type is not None or override.conversion is not None
+
+    def transformed(self, table: str, column: str) -> bool:
+        """Whether other values than the source's arrive in a column."""
+        transforms = self._config.transforms.get(table, ())
+        return any(transform.column in {None, column} for transform in transforms)
+
     def source_timezone(self, table: str, column: str) -> str | None:
         """The zone that naive timestamps of a column are meant in, None if nobody knows."""
         return (

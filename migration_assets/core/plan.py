@@ -175,6 +175,7 @@ class TablePlan:
         key: target columns that tell rows apart in ledger and reports: the primary key, else
             the first unique key without NULLs, else empty (rows are told by their number).
         policies: (anomaly, choice) where it is not the default.
+        dropped: source names of columns that the user leaves out.
     """
 
     source: str
@@ -190,6 +191,7 @@ class TablePlan:
     checks: tuple[CheckPlan, ...] = ()
     comment: str | None = None
     policies: Resolved = ()
+    dropped: tuple[str, ...] = ()
 
     def policy(self, anomaly: str) -> str:
         """What is done about an anomaly of the table's rows; raises KeyError."""

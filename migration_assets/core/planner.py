@@ -13,10 +13,13 @@ from migration_assets.core.config import PlanConfig
 from migration_assets.core.constraint_plan import ConstraintPlanner
 from migration_assets.core.defaults import translate_default
 from migration_assets.core.generated import with_generated
+from migration_assets.core.override_types import overridden
 from migration_assets.core.overrides import Overrides
 from migration_assets.core.plan import ColumnPlan, Decision, Plan, TablePlan, ViewPlan
-from migration_assets.core.profile import ColumnProfile, Profile, TableProfile
-from migration_assets.core.timezones import in_zone, loosened, without_effect, zoned
+from migration_assets.core.policies import Resolved, choice_of
+from migration_assets.core.profile import ColumnProfile, Lane, Profile, TableProfile
+from migration_assets.core.target_names import renaming, target_names
+from migration_assets.core.timezones import in_zone, loosened, means_zone, without_effect, zoned
 from migration_assets.core.translate import (
     Relation,
     UntranslatableError,
@@ -30,8 +33,6 @@ from migration_assets.errors import InputError
 
 MAX_COLUMNS = 1600
 """Columns of a table (PostgreSQL manual, "PostgreSQL Limits")."""
-SYSTEM_COLUMNS = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
-"""Names a column cannot have (PostgreSQL manual, "System Columns")."""
 
 
 def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) -> Plan:
@@ -48,14 +49,24 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
     tables, left_out = _selected(catalog, config)
     overrides = Overrides(config)
     overrides.check(catalog, [table.name for table in tables])
-    names = _target_names(tables)
+    wished = overrides.renamed_tables()
+    names = target_names((table.name for table in tables), config.naming, wished)
     choices = _choices(tables, profile, overrides)
     slugs = naming.slugs(table.name for table in catalog.tables)
     skipped = list(left_out)
     decisions = [*overrides.policy_decisions(tables), *without_effect(choices, overrides)]
     plans: dict[str, TablePlan] = {}
     for table in tables:
-        columns = _columns(table, catalog.dialect, profile, choices, overrides, skipped, decisions)
+        columns = _columns(
+            table,
+            catalog.dialect,
+            profile,
+            choices,
+            overrides,
+            config.naming,
+            skipped,
+            decisions,
+        )
         plan = TablePlan(
             source=table.name,
             name=names[table.name],
@@ -63,17 +74,14 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
             columns=columns,
             comment=table.comment,
             policies=overrides.table_policies(table.name),
+            dropped=overrides.dropped(table),
         )
         plans[table.name] = with_generated(plan, table, catalog.dialect, skipped)
-        if names[table.name] != table.name:
-            decisions.append(
-                Decision(
-                    table.name, None, names[table.name], "PostgreSQL's names have 1 to 63 bytes"
-                )
-            )
-    constraints = ConstraintPlanner(catalog, plans, profile, skipped, decisions)
+        name, target = table.name, names[table.name]
+        decisions += renaming(name, None, name, target, config.naming, name in wished)
+    constraints = ConstraintPlanner(catalog, plans, profile, skipped, decisions, config.naming)
     finished = [constraints.table(table) for table in tables]
-    views = _views(catalog, finished, constraints.relation_names, skipped)
+    views = _views(catalog, finished, constraints.relation_names, skipped, config.naming)
     return Plan(tuple(finished), tuple(views), tuple(skipped), tuple(decisions))
 
 
@@ -104,36 +112,10 @@ def _wanted(name: str, config: PlanConfig) -> bool:
     return included and not any(fnmatchcase(name, pattern) for pattern in config.tables.exclude)
 
 
-def _target_names(tables: list[Table]) -> dict[str, str]:
-    """Source table name -> target name; raises InputError where two meet."""
-    return _fitting_names([table.name for table in tables], "tables", None)
-
-
-def _fitting_names(names: list[str], what: str, table: str | None) -> dict[str, str]:
-    """Give every name one PostgreSQL takes, the same where it already is."""
-    fitting: dict[str, str] = {}
-    taken: dict[str, str] = {}
-    where = f' of table "{table}"' if table else ""
-    for name in names:
-        if "\0" in name:
-            raise InputError(f"{what}{where}: the name {name!r} holds a NUL character; rename it")
-        target = naming.truncated(name) or "_"
-        if table and target in SYSTEM_COLUMNS:
-            target += "_"
-        if target in taken:
-            raise InputError(
-                f'{what}{where} "{taken[target]}" and "{name}" are the same name in PostgreSQL '
-                f"(its names have 63 bytes at most); rename one of them in the source"
-            )
-        taken[target] = name
-        fitting[name] = target
-    return fitting
-
-
 def _choices(
     tables: list[Table], profile: Profile | None, overrides: Overrides
 ) -> dict[ColumnId, Choice]:
-    """Every column's type, foreign keys unified."""
+    """Every column's type, the user's where there is one, foreign keys unified."""
     columns: dict[ColumnId, Column] = {}
     profiles: dict[ColumnId, ColumnProfile] = {}
     identities: set[ColumnId] = set()
@@ -146,16 +128,30 @@ def _choices(
             if column.name == table.auto_column:
                 identities.add(member)
     choices = {m: choose(columns[m], profiles[m], m in identities) for m in columns}
+    fixed = {m for m in columns if overrides.typed(*m) and not means_zone(m, choices[m], overrides)}
+    for member in fixed:
+        choices[member] = overridden(
+            member[0],
+            columns[member],
+            profiles[member],
+            overrides.column(*member),
+            choices[member],
+            choice_of(overrides.column_policies(*member), "unfit"),
+            identity=member in identities,
+            transformed=overrides.transformed(*member),
+        )
     pairs: list[tuple[ColumnId, ColumnId]] = [
         ((table.name, child), (key.ref_table, parent))
         for table in tables
         for key in table.foreign_keys
         for child, parent in zip(key.columns, key.ref_columns, strict=True)
         if (key.ref_table, parent) in columns
+        and not overrides.column(table.name, child).drop
+        and not overrides.column(key.ref_table, parent).drop
     ]
     tied = groups(pairs)
     for members in tied:
-        choices.update(unify(members, columns, choices, profiles, identities))
+        choices.update(unify(members, columns, choices, profiles, identities, fixed))
     return choices | zoned(choices, tied, overrides)
 
 
@@ -170,43 +166,73 @@ def _columns(
     profile: Profile | None,
     choices: Mapping[ColumnId, Choice],
     overrides: Overrides,
+    style: str,
     skipped: list[SkippedObject],
     decisions: list[Decision],
 ) -> tuple[ColumnPlan, ...]:
-    if len(table.columns) > MAX_COLUMNS:
+    dropped = overrides.dropped(table)
+    coming = [column for column in table.columns if column.name not in dropped]
+    if not coming:
         raise InputError(
-            f'table "{table.name}" has {len(table.columns)} columns, PostgreSQL holds at most '
-            f"{MAX_COLUMNS}; leave it out with tables: exclude in defs.yaml"
+            f'defs.yaml, key "overrides.{table.name}.columns": every column is dropped; leave the '
+            "table out with tables: exclude instead"
         )
-    names = _fitting_names([column.name for column in table.columns], "columns", table.name)
+    if len(coming) > MAX_COLUMNS:
+        raise InputError(
+            f'table "{table.name}" has {len(coming)} columns, PostgreSQL holds at most '
+            f"{MAX_COLUMNS}; leave it out with tables: exclude in defs.yaml, or drop columns with "
+            "overrides:"
+        )
+    skipped += [
+        SkippedObject("column", column, "dropped by overrides: of defs.yaml", table.name)
+        for column in dropped
+    ]
+    wished = overrides.renamed_columns(table.name)
+    names = target_names(
+        (column.name for column in coming), style, wished, table.name, what="columns"
+    )
     facts = _facts(profile, table)
     plans = []
-    for column in table.columns:
+    for column in coming:
         choice = choices[table.name, column.name]
         decisions.append(
             Decision(table.name, column.name, choice.type.sql, choice.reason, choice.deciding)
         )
-        if names[column.name] != column.name:
-            decisions.append(
-                Decision(table.name, column.name, names[column.name], "a name PostgreSQL takes")
-            )
+        decisions += renaming(
+            table.name,
+            column.name,
+            column.name,
+            names[column.name],
+            style,
+            column.name in wished,
+        )
         identity = column.name == table.auto_column
-        nulls = facts.columns.get(column.name, ColumnProfile()).nulls
+        policies = overrides.column_policies(table.name, column.name)
+        held = facts.columns.get(column.name, ColumnProfile())
+        nulls = held.nulls if choice_of(policies, "null_in_not_null") == "nullable" else 0
+        becoming = (
+            None
+            if identity
+            else _becoming_null(policies, held, overrides.typed(table.name, column.name))
+        )
         plan = ColumnPlan(
             source=column.name,
             name=names[column.name],
             source_type=column.source_type,
             type=choice.type,
             conversion=choice.conversion,
-            nullable=not (identity or (column.not_null and not nulls)),
+            nullable=not (identity or (column.not_null and not nulls and becoming is None)),
             identity=identity,
             reason=choice.reason,
             deciding=choice.deciding,
             comment=column.comment,
-            policies=overrides.column_policies(table.name, column.name),
+            policies=policies,
             source_timezone=choice.zone,
         )
         plan = loosened(plan, table.name, decisions)
+        if column.not_null and becoming is not None:
+            reason = f"declared NOT NULL, yet the policy {becoming} makes NULLs"
+            decisions.append(Decision(table.name, column.name, "NULL allowed", reason))
         if column.not_null and nulls:
             decisions.append(
                 Decision(
@@ -219,6 +245,20 @@ def _columns(
             )
         plans.append(_with_default(plan, column, table, dialect, skipped))
     return tuple(plans)
+
+
+def _becoming_null(policies: Resolved, facts: ColumnProfile, typed: bool) -> str | None:
+    """The policy by which values of a column become NULL, None if there is no such value."""
+    there = {
+        "nul_characters": facts.text_nul > 0,
+        "invalid_utf8": facts.text_invalid > 0,
+        "negative_zero": facts.count(Lane.REAL) > 0,
+        "unfit": typed,
+    }
+    for anomaly, choice in policies:
+        if choice == "null" and there.get(anomaly, False):
+            return f"{anomaly}: null"
+    return None
 
 
 def _with_default(
@@ -246,12 +286,15 @@ def _views(
     tables: list[TablePlan],
     taken: set[str],
     skipped: list[SkippedObject],
+    style: str,
 ) -> list[ViewPlan]:
     """Translate the views, each after those it reads."""
     dialect = catalog.dialect
     if dialect is None:
         return []
+    styled = naming.styled(style)
     relations = [(table.source, Relation.of(table)) for table in tables]
+    names = target_names((view.name for view in catalog.views), style, {}, what="views")
     waiting = {view.name.lower(): view for view in catalog.views}
     planned: list[ViewPlan] = []
     while waiting:
@@ -262,12 +305,17 @@ def _views(
         ]
         for name in ready or list(waiting):
             view = waiting.pop(name)
-            target = naming.truncated(view.name)
+            target = names[view.name]
+            if target in {table.name for table in tables}:
+                raise InputError(
+                    f'the view "{view.name}" and a table are both "{target}" in PostgreSQL; give '
+                    "the table another name with overrides: rename in defs.yaml"
+                )
             try:
                 if target in taken:
                     raise UntranslatableError(f'another relation is called "{target}"')
-                query = view_query(view.sql, dialect, relations)
-                columns = view_columns(view.sql, dialect)
+                query = view_query(view.sql, dialect, relations, styled)
+                columns = tuple(styled(name) for name in view_columns(view.sql, dialect))
             except UntranslatableError as error:
                 skipped.append(SkippedObject("view", view.name, str(error), sql=view.sql))
                 continue

@@ -69,6 +69,17 @@ def zoned(
     return found
 
 
+def means_zone(member: ColumnId, choice: Choice, overrides: Overrides) -> bool:
+    """Whether the user asks only for what the zone makes of a column of naive times anyway."""
+    override = overrides.column(*member)
+    return (
+        override.type == "timestamptz"
+        and override.conversion is None
+        and choice.conversion is Conversion.TIMESTAMP
+        and overrides.source_timezone(*member) is not None
+    )
+
+
 def without_effect(choices: Mapping[ColumnId, Choice], overrides: Overrides) -> Iterator[Decision]:
     """Decisions about columns that the user gave a zone of their own which changes nothing."""
     for member, choice in choices.items():

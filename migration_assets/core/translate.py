@@ -7,7 +7,7 @@ the planner reports it with its original text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlglot
@@ -27,12 +27,16 @@ class Relation:
 
     name: str
     columns: Mapping[str, tuple[str, str]]
+    dropped: frozenset[str] = frozenset()
+    """Folded source names of columns that do not come along."""
 
     @staticmethod
     def of(table: TablePlan) -> Relation:
         """The relation that a planned table becomes."""
         return Relation(
-            table.name, {c.source.lower(): (c.name, c.type.name) for c in table.columns}
+            table.name,
+            {c.source.lower(): (c.name, c.type.name) for c in table.columns},
+            frozenset(name.lower() for name in table.dropped),
         )
 
 
@@ -52,7 +56,10 @@ def expression(sql: str, dialect: str, relation: Relation) -> str:
 
 def expression_tree(sql: str, dialect: str, relation: Relation) -> exp.Expr:
     """As :func:`expression`, but the tree of it, with PostgreSQL's names, to be rendered later."""
-    return _adapted(parse_expression(sql, dialect), {relation.name.lower(): relation})
+    tree = parse_expression(sql, dialect)
+    for column in tree.find_all(exp.Column):
+        column.set("table", None)  # There is one table, which may be called otherwise now.
+    return _adapted(tree, {relation.name.lower(): relation}, str)
 
 
 def parse_expression(sql: str, dialect: str) -> exp.Expr:
@@ -65,13 +72,19 @@ def parse_expression(sql: str, dialect: str) -> exp.Expr:
     return tree.pop()
 
 
-def view_query(sql: str, dialect: str, relations: Iterable[tuple[str, Relation]]) -> str:
+def view_query(
+    sql: str,
+    dialect: str,
+    relations: Iterable[tuple[str, Relation]],
+    styled: Callable[[str], str] = str,
+) -> str:
     """Translate a CREATE VIEW statement into the query of a PostgreSQL view.
 
     Args:
         sql: the whole statement.
         dialect: sqlglot's name of its dialect.
         relations: (source name, relation) of all tables and views it may name.
+        styled: how names that it gives itself are written in the target.
 
     Raises:
         UntranslatableError: with the reason.
@@ -80,7 +93,36 @@ def view_query(sql: str, dialect: str, relations: Iterable[tuple[str, Relation]]
     query = tree.expression if isinstance(tree, exp.Create) else None
     if query is None or not isinstance(query, exp.Query):
         raise UntranslatableError("is not a CREATE VIEW of a query")
-    return render(_adapted(query, {name.lower(): relation for name, relation in relations}))
+    outputs = _plain_outputs(query)
+    adapted = _adapted(query, {name.lower(): relation for name, relation in relations}, styled)
+    _keep_outputs(adapted, [name and styled(name) for name in outputs])
+    return render(adapted)
+
+
+def _first_select(query: exp.Expr) -> exp.Select | None:
+    """The SELECT that names the outputs of a query: the first of a union."""
+    while isinstance(query, exp.SetOperation):
+        query = query.this.unnest()
+    return query if isinstance(query, exp.Select) else None
+
+
+def _plain_outputs(query: exp.Expr) -> list[str | None]:
+    """The names of the outputs that are plain columns, None for all others."""
+    select = _first_select(query)
+    return [
+        output.name
+        if isinstance(output, exp.Column) and not isinstance(output.this, exp.Star)
+        else None
+        for output in (select.expressions if select else ())
+    ]
+
+
+def _keep_outputs(query: exp.Expr, names: list[str | None]) -> None:
+    """Give outputs whose column is called otherwise now the name that readers of the view know."""
+    select = _first_select(query)
+    for output, name in zip(list(select.expressions) if select else (), names, strict=True):
+        if name and isinstance(output, exp.Column) and output.name.lower() != name.lower():
+            output.replace(exp.alias_(output.copy(), name, quoted=True))
 
 
 def view_sources(sql: str, dialect: str) -> set[str]:
@@ -163,7 +205,9 @@ def render(tree: exp.Expr) -> str:
         raise UntranslatableError(str(error).splitlines()[0]) from error
 
 
-def _adapted(tree: exp.Expr, relations: Mapping[str, Relation]) -> exp.Expr:
+def _adapted(
+    tree: exp.Expr, relations: Mapping[str, Relation], styled: Callable[[str], str]
+) -> exp.Expr:
     """Put true names in, strings that were written as identifiers, booleans, case folding."""
     local = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
     aliases: dict[str, Relation] = {}
@@ -180,7 +224,11 @@ def _adapted(tree: exp.Expr, relations: Mapping[str, Relation]) -> exp.Expr:
     outputs = {a.alias.lower() for a in tree.find_all(exp.Alias)}
     computed = bool(local) or any(True for _ in tree.find_all(exp.Subquery))
     for column in list(tree.find_all(exp.Column)):
-        _resolve(column, aliases, in_scope, outputs, computed)
+        _resolve(column, aliases, in_scope, outputs, computed, styled)
+    _refuse_stars(tree, aliases.values())
+    for alias in tree.find_all(exp.Alias):
+        if styled(alias.alias) != alias.alias:
+            alias.set("alias", exp.to_identifier(styled(alias.alias), quoted=True))
     for function in tree.find_all(exp.Anonymous):
         raise UntranslatableError(f"function {function.name} has no known counterpart")
     for piece in list(tree.find_all(exp.Substring)):
@@ -200,12 +248,24 @@ def _adapted(tree: exp.Expr, relations: Mapping[str, Relation]) -> exp.Expr:
     return tree
 
 
+def _refuse_stars(tree: exp.Expr, relations: Iterable[Relation]) -> None:
+    """Refuse ``*`` over a table that has lost columns: it would have other columns than before."""
+    for relation in relations:
+        for star in tree.find_all(exp.Star):
+            if relation.dropped and not isinstance(star.parent, exp.Count):
+                raise UntranslatableError(
+                    f'selects all columns of "{relation.name}", of which overrides: drops '
+                    f"{', '.join(sorted(relation.dropped))}"
+                )
+
+
 def _resolve(
     column: exp.Column,
     aliases: Mapping[str, Relation],
     in_scope: list[Relation],
     outputs: set[str],
     computed: bool,
+    styled: Callable[[str], str],
 ) -> None:
     """Give one column reference its true name, or turn it into the string it really is."""
     if isinstance(column.this, exp.Star):
@@ -213,12 +273,17 @@ def _resolve(
     folded = column.name.lower()
     qualifier = column.table.lower() if column.table else None
     candidates = [aliases[qualifier]] if qualifier and qualifier in aliases else in_scope
-    for relation in candidates:
-        if folded in relation.columns:
-            column.set("this", exp.to_identifier(relation.columns[folded][0], quoted=True))
-            _qualify(column, aliases)
-            return
+    for spelling in (folded, styled(column.name).lower()):
+        for relation in candidates:
+            if spelling in relation.columns:
+                column.set("this", exp.to_identifier(relation.columns[spelling][0], quoted=True))
+                _qualify(column, aliases)
+                return
+    if any(folded in relation.dropped for relation in candidates):
+        raise UntranslatableError(f'names the column "{column.name}", which overrides: drops')
     if folded in outputs or (computed and not column.this.quoted):
+        if styled(column.name) != column.name:
+            column.set("this", exp.to_identifier(styled(column.name), quoted=True))
         return
     if column.this.quoted and not qualifier:
         # SQLite reads a quoted name that is no column as a string.

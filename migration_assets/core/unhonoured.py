@@ -10,20 +10,13 @@ KEYS = frozenset(
         "transforms",
         "indexes",
         "constraints",
-        "naming",
-        "type",
-        "conversion",
-        "rename",
-        "drop",
     }
 )
 """Keys of any level that nothing reads so far."""
 
 _ORDINARY: tuple[object, ...] = (None, False, "keep", {}, [])
 
-CHOICES: Mapping[str, frozenset[str]] = {
-    "orphans": frozenset({"fail"}),
-}
+CHOICES: Mapping[str, frozenset[str]] = {}
 """Anomaly -> choices that nothing acts on so far."""
 
 

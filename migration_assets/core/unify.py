@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from migration_assets.core.catalog import Column
 from migration_assets.core.choose import Choice, uuid_choice
+from migration_assets.core.override_types import holds, natural
 from migration_assets.core.plan import Conversion
 from migration_assets.core.profile import ColumnProfile, Lane
 from migration_assets.core.types import PgType
@@ -44,12 +45,19 @@ def unify(
     choices: Mapping[ColumnId, Choice],
     profiles: Mapping[ColumnId, ColumnProfile],
     identities: set[ColumnId],
+    fixed: Collection[ColumnId] = (),
 ) -> dict[ColumnId, Choice]:
     """Return the new choices of a group's members; empty if they agree already or cannot.
 
     An identity column keeps its type: where the others do not fit it, nothing is changed and the
-    foreign key between them is reported by the planner.
+    foreign key between them is reported by the planner. So it is with a type that the user fixed,
+    which the others follow where all their values fit.
     """
+    wished = {choices[member].type for member in members if member in fixed}
+    if len(wished) == 1:
+        return _followers(wished.pop(), members, choices, profiles, identities, fixed)
+    if wished:
+        return {}
     types = {choices[member].type for member in members}
     if len(types) == 1:
         return {}
@@ -71,6 +79,29 @@ def unify(
         )
         for member in members
         if choices[member].type != target
+    }
+
+
+def _followers(
+    target: PgType,
+    members: list[ColumnId],
+    choices: Mapping[ColumnId, Choice],
+    profiles: Mapping[ColumnId, ColumnProfile],
+    identities: set[ColumnId],
+    fixed: Collection[ColumnId],
+) -> dict[ColumnId, Choice]:
+    """The choices of the members whose values all fit the type that the user fixed."""
+    leader = next(member for member in members if member in fixed)
+    return {
+        member: Choice(
+            target,
+            natural(target, choices[member].conversion, profiles[member]),
+            f"same type as {'.'.join(leader)}, which overrides: fixes, by foreign key",
+        )
+        for member in members
+        if choices[member].type != target
+        and holds(target, profiles[member])
+        and (member not in identities or target.name in _INTEGERS)
     }
 
 
