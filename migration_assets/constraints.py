@@ -95,6 +95,14 @@ def apply(
     return results
 
 
+def statements(schema: str, plan: Plan, profile: Profile) -> Iterator[Statement]:
+    """All that :func:`apply` makes, in its order; views come after those that they read."""
+    for stage in _stages(schema, plan, profile):
+        yield from stage
+    yield from _views(schema, plan)
+    yield from _facts(schema, plan, profile)
+
+
 def write_results(folder: RunFolder, results: list[StatementResult]) -> None:
     """Keep ``results`` in the run folder, in place of those that were there."""
     folder.write_text(RESULTS, _RESULTS.dump_json(results, indent=1).decode())
