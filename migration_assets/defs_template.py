@@ -31,6 +31,42 @@ attributes:
   #   include: ["*"]
   #   exclude: ["tmp_*"]
 
+  # The source's names as they are (keep), or snake_case.
+  # naming: keep
+
+  # What datetimes without an offset mean; also per table and column in overrides.
+  # source_timezone: Europe/Berlin
+
+  # An index for every foreign key that no index of its table serves.
+  # foreign_key_indexes: true
+
+  # What is done about values and rows that PostgreSQL does not take as they are; also per table
+  # and column in overrides. docs/fidelity.md lists the choices.
+  # policies:
+  #   invalid_utf8: escape
+
+  # What you want of single tables and columns, by their names in the source.
+  # overrides:
+  #   {example}:
+  #     rename: new_name
+  #     columns:
+  #       amount: {{type: "numeric(12,2)", rename: total, policies: {{unfit: fail}}}}
+  #       old_notes: {{drop: true}}
+
+  # Values that you change, by names in the source: a value map, an expression, or a function.
+  # transforms:
+  #   {example}:
+  #     - {{column: status, values: {{"1": open, "2": closed}}, type: text}}
+  #     - {{column: email, expression: lower(trim(email))}}
+
+  # Indexes and constraints of your own, by names in PostgreSQL.
+  # indexes:
+  #   {example}:
+  #     - {{columns: [name], unique: false, reason: "search by name"}}
+  # constraints:
+  #   {example}:
+  #     - {{check: "total >= 0"}}
+
   # Great Expectations of your own; tables and columns are named as in PostgreSQL.
   # expectations:
   #   {example}:

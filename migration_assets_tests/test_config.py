@@ -11,6 +11,7 @@ from migration_assets import home as homes
 from migration_assets.components import DatabaseMigrationComponent
 from migration_assets.core.config import MigrationConfig
 from migration_assets.core.types import PgType, parse_type
+from migration_assets.core.unhonoured import KEYS
 from migration_assets.errors import InputError
 from migration_assets_tests.small_shop import configure, make_migration, make_source
 
@@ -108,6 +109,28 @@ def test_the_component_passes_on_all_that_shapes_the_plan(tmp_path: Path) -> Non
     assert component.migration.config.plan == migration.config.plan
     assert not component.plan.foreign_key_indexes
     assert component.plan.overrides["order items"].policies == {"orphans": "not_valid"}
+
+
+def test_every_key_that_init_writes_as_a_comment_can_be_taken_as_it_stands(tmp_path: Path) -> None:
+    migration = make_migration(tmp_path / "home", make_source(tmp_path / "shop.db"))
+    lines = migration.defs_yaml.read_text().splitlines()
+    blocks: dict[str, list[str]] = {}
+    key = ""
+    for line in lines:
+        bare = line.removeprefix("  # ")
+        if bare == line or not bare.strip():
+            key = ""
+        elif (name := bare.partition(":")[0]) in MigrationConfig.model_fields:
+            key = name
+            blocks[key] = [bare]
+        elif key and bare.startswith("  "):
+            blocks[key].append(bare)
+    written = {"name", "source", "targets"}
+    assert blocks.keys() == MigrationConfig.model_fields.keys() - written
+    for name, block in blocks.items():
+        if name not in KEYS:
+            attributes = {"name": "shop", "source": "x", **yaml.safe_load("\n".join(block))}
+            MigrationConfig.model_validate(attributes)
 
 
 @pytest.mark.parametrize(

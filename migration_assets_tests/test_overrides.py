@@ -176,6 +176,61 @@ def test_snake_case_names_all_and_what_meets_stops_the_plan(
     assert '"Order Items" and "order_items" are both "order_items"' in line
 
 
+def test_every_kind_of_type_can_be_asked_for_and_values_that_do_not_fit_follow_the_policy(
+    tmp_path: Path, pg_url: str, schema: str
+) -> None:
+    script = """
+    CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER NOT NULL, b TEXT NOT NULL, c REAL, d TEXT,
+        e TEXT, f TEXT, g INTEGER, h TEXT, i BLOB, j TEXT NOT NULL);
+    INSERT INTO t VALUES (1, 1700000000123, '2024-02-03', 1.5, '{"a": 1}',
+        '0d4c6a1e-6a3f-4f8e-9d6b-1c2d3e4f5a6b', '12.50', 1, '2024-01-01T10:00:00+02:00',
+        x'0d4c6a1e6a3f4f8e9d6b1c2d3e4f5a6b', 'short'),
+        (2, 0, '2024-02-04', 2, '[]', NULL, '-3', 0, '2024-01-01T10:00:00Z', NULL, 'too long');
+    """
+    shop = Shop(tmp_path, pg_url, schema, script)
+    shop.configure(
+        "  overrides:\n    t:\n      columns:\n"
+        "        a: {conversion: epoch_ms}\n"
+        "        b: {type: date}\n"
+        "        c: {type: 'numeric(40,2)'}\n"
+        "        d: {type: jsonb}\n"
+        "        e: {type: uuid}\n"
+        "        f: {type: 'numeric(6,2)'}\n"
+        "        g: {type: boolean}\n"
+        "        h: {type: timestamptz}\n"
+        "        i: {type: uuid}\n"
+        "        j: {type: varchar(5), policies: {unfit: null}}\n"
+    )
+    code, evidence = shop.migrate(tmp_path / "out")
+    assert code == 0, evidence["run"]["reasons"]
+    assert list(shop.columns("t").values()) == [
+        "bigint",
+        "timestamp with time zone",
+        "date",
+        "numeric(40,2)",
+        "jsonb",
+        "uuid",
+        "numeric(6,2)",
+        "boolean",
+        "timestamp with time zone",
+        "uuid",
+        "character varying(5)",
+    ]
+    rows = shop.rows(
+        "SELECT extract(epoch FROM a)::text, c::text, f::text, g, j FROM t ORDER BY id"
+    )
+    assert rows == [
+        ("1700000000.123000", "1.50", "12.50", True, "short"),
+        ("0.000000", "2.00", "-3.00", False, None),
+    ]
+    assert [(e["rule"], e["column"], e["count"]) for e in evidence["ledger"]["by_rule"]] == [
+        ("unfit", "j", 1)
+    ]
+    decisions = {(d["column"], d["choice"]) for d in evidence["plan"]["decisions"]}
+    assert ("j", "NULL allowed") in decisions
+    assert ("j", "unfit: null") in decisions
+
+
 def test_the_other_side_of_a_foreign_key_follows_a_fixed_type_where_every_value_fits(
     tmp_path: Path, pg_url: str, schema: str
 ) -> None:
