@@ -182,7 +182,9 @@ def _profile(
             spill.write(raw)
             profiler.update(raw)
             advance(raw.num_rows)
-    return profiler.finish(reader.next_value(table), reader.orphans(table))
+    return profiler.finish(
+        reader.next_value(table), reader.orphans(table), reader.case_folds(table)
+    )
 
 
 def _write(

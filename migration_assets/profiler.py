@@ -7,6 +7,7 @@ for, and a probe that can no longer lead to a type is dropped.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ _DATE_FORMS: dict[str, Callable[[pa.Array], pa.Array]] = {
     "datetime_tz": forms.is_datetime_tz,
     "time": forms.is_time,
 }
+_LIKE_A_DATE = r"^[+-]?[0-9]{4,}-[0-9]{2}-[0-9]{2}"
 
 
 class TableProfiler:
@@ -47,18 +49,23 @@ class TableProfiler:
             self._columns[int(position)].update(Lane(lane), array)
 
     def finish(
-        self, next_value: int | None = None, orphans: Mapping[int, int] | None = None
+        self,
+        next_value: int | None = None,
+        orphans: Mapping[int, int] | None = None,
+        case_folds: Mapping[str, int] | None = None,
     ) -> TableProfile:
         """Return the facts of all batches so far.
 
         Args:
             next_value: what the source would hand out next in the table's automatic column.
             orphans: foreign key position -> rows whose parent is missing.
+            case_folds: column -> values that another one equals but for the case.
         """
+        folds = case_folds or {}
         return TableProfile(
             rows=self._rows,
             columns={
-                name: column.finish(self._rows)
+                name: column.finish(self._rows, folds.get(name, 0))
                 for name, column in zip(self._names, self._columns, strict=True)
             },
             next_value=next_value,
@@ -79,7 +86,7 @@ class _ColumnProfiler:
         self._decimal = kind is Kind.DECIMAL
         self._digits = [0, 0]
         self._text_digits = [0, 0]
-        self._text = {"chars": 0, "bytes": 0, "nul": 0, "invalid": 0}
+        self._text = {"chars": 0, "bytes": 0, "nul": 0, "invalid": 0, "beyond": 0}
         self._forms: dict[str, int] = {}
         self._probes = dict(_DATE_FORMS) if kind in {Kind.DATE, Kind.DATETIME, Kind.TIME} else {}
         # Any text column can be the other side of a foreign key between UUIDs.
@@ -145,8 +152,8 @@ class _ColumnProfiler:
             self._text["chars"] = max(self._text["chars"], chars)
         if _has_nul(array):
             self._text["nul"] += pc.sum(pc.match_substring(valid, "\0")).as_py() or 0
-        for name, probe in self._probes.items():
-            self._count(name, pc.sum(probe(array)).as_py() or 0, array)
+        if self._probes:
+            self._dates(array)
         if self._decimal:
             fits = forms.is_decimal(array)
             self._count("decimal", pc.sum(fits).as_py() or 0, array)
@@ -166,6 +173,16 @@ class _ColumnProfiler:
             self._count("json", pc.sum(parses).as_py() or 0, array)
             self._count("jsonb", pc.sum(lossless).as_py() or 0, array)
 
+    def _dates(self, array: pa.Array) -> None:
+        """Probe for the forms of dates and times; looks closer only where a text has none."""
+        found = {name: probe(array) for name, probe in self._probes.items()}
+        for name, fits in found.items():
+            self._count(name, pc.sum(fits).as_py() or 0, array)
+        if sum(fits.true_count for fits in found.values()) < len(array):
+            some = reduce(pc.or_, found.values())
+            odd = array.filter(pc.invert(some))
+            self._text["beyond"] += pc.match_substring_regex(odd, _LIKE_A_DATE).true_count
+
     def _count(self, form: str, fits: int, array: pa.Array) -> None:
         self._forms[form] = self._forms.get(form, 0) + fits
         if fits < len(array) and self._example is None:
@@ -176,7 +193,7 @@ class _ColumnProfiler:
         self._blob_bytes = max(self._blob_bytes, pc.max(lengths).as_py())
         self._blob_uuid += pc.sum(pc.equal(lengths, 16)).as_py() or 0
 
-    def finish(self, rows: int) -> ColumnProfile:
+    def finish(self, rows: int, case_folds: int = 0) -> ColumnProfile:
         """Return the facts."""
         return ColumnProfile(
             nulls=rows - sum(self._lanes.values()),
@@ -198,6 +215,8 @@ class _ColumnProfiler:
             blob_uuid=self._blob_uuid,
             text_digits=self._text_digits[0],
             text_scale=self._text_digits[1],
+            text_beyond=self._text["beyond"],
+            case_folds=case_folds,
             example=self._example,
         )
 

@@ -290,6 +290,7 @@ def test_views_come_after_those_they_read() -> None:
         ('"x"', column("c", "TEXT", Kind.TEXT), "'x'"),
         ("CURRENT_TIMESTAMP", column("c", "DATETIME", Kind.DATETIME), "timezone('UTC', now())"),
         ("x'00ff'", column("c", "BLOB", Kind.BINARY), "'\\x00ff'::bytea"),
+        ("1.5", column("c", "JSON", Kind.JSON), "'1.5'::jsonb"),
         ("NULL", column("c", "TEXT", Kind.TEXT), None),
     ],
 )

@@ -445,3 +445,29 @@ def test_a_table_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -
             ask()
         assert "\n" not in str(caught.value)
     reader.close()
+
+
+def test_orphans_among_numbers_and_texts_are_counted_as_texts(tmp_path: Path) -> None:
+    path = make(
+        tmp_path / "a.db",
+        "CREATE TABLE p (code TEXT PRIMARY KEY, n NUMERIC UNIQUE);"
+        "CREATE TABLE c (code INTEGER REFERENCES p, n BLOB REFERENCES p (n));",
+        {"p": [("000", 1), ("7", "x")], "c": [(0, 1), (7, "1"), (None, "01"), (8, "x")]},
+    )
+    reader = snapshot(path)
+    _, c = reader.catalog().tables
+    assert reader.orphans(c) == {0: 2, 1: 1}  # 0 is not 000, and 01 not 1
+    reader.close()
+
+
+def test_values_that_a_strict_table_would_refuse_are_read_and_no_damage(tmp_path: Path) -> None:
+    path = make(
+        tmp_path / "a.db",
+        "CREATE TABLE t (a TEXT); INSERT INTO t VALUES ('x'); PRAGMA writable_schema = ON;"
+        "UPDATE sqlite_schema SET sql = 'CREATE TABLE t (a INTEGER) STRICT';",
+    )
+    reader = snapshot(path)
+    [table] = reader.catalog().tables
+    assert read_table(reader, table) == [(b"x",)]
+    assert reader.facts(table).rows == 1
+    reader.close()

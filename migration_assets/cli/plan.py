@@ -33,7 +33,7 @@ _INVALID = {**_NUL, "escape": "the bytes are escaped, in the ledger"}
 
 @click.command("plan")
 @click.argument("source")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan, or the diff, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan and its facts, or the diff, as JSON.")
 @click.option("--sql", "as_sql", is_flag=True, help="Print the target's DDL, ready for psql.")
 @click.option(
     "--diff",
@@ -57,12 +57,18 @@ def command(source: str, as_json: bool, as_sql: bool, old: Path | None, name: st
         if earlier is not None:
             return _show_diff(plain_console(), *earlier, plan, as_json)
         if as_json:
-            click.echo(plan.to_json())
+            click.echo(_json(plan, run.profile))
         elif as_sql:
             _show_sql(run, plan, name)
         else:
             _show(plain_console(), plan, run.profile)
     return 0
+
+
+def _json(plan: Plan, profile: Profile) -> str:
+    """The plan, and beside it the facts of all values that it follows from."""
+    both = {**json.loads(plan.to_json()), "profile": json.loads(profile.to_json())["tables"]}
+    return json.dumps(both, indent=1, ensure_ascii=False)
 
 
 def _show_sql(run: LocalRun, plan: Plan, name: str | None) -> None:
@@ -164,6 +170,10 @@ def _notes(column: ColumnPlan, facts: ColumnProfile) -> Iterator[str]:
     if facts.text_invalid:
         done = _INVALID[column.policy("invalid_utf8")]
         yield f"{facts.text_invalid} values are not UTF-8: {done}"
+    if facts.text_beyond:
+        yield f"{facts.text_beyond} dates are none that PostgreSQL holds exactly"
+    if facts.case_folds:
+        yield f"{facts.case_folds} values differ from others only in case"
 
 
 def _decisions(table: TablePlan, plan: Plan) -> Iterator[str]:

@@ -121,7 +121,7 @@ def _literal(value: str, kind: PgType) -> str:
         return f"'\\x{value.encode().hex()}'::bytea"
     if kind.name in {"text", "varchar"}:
         return quoted
-    if _NUMBER.match(value):
+    if _NUMBER.match(value) and kind.name in {*_INTEGERS, "numeric", "double precision"}:
         return value
     return f"{quoted}::{kind.sql}"
 

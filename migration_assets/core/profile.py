@@ -43,6 +43,11 @@ class ColumnProfile:
             parses and loses nothing there.
         blob_bytes: greatest length of the blob lane. blob_uuid: blobs of exactly 16 bytes.
         text_digits, text_scale: as number_digits/number_scale, over texts of the form ``decimal``.
+        text_beyond: texts that begin like a date and are none that PostgreSQL holds exactly: year
+            0000 or beyond 9999, no such day or hour, a seventh fraction digit; counted where dates
+            are probed for.
+        case_folds: values that another value equals but for the case of ASCII letters; counted
+            where the source itself does not tell them apart.
         example: example of a value that did not fit the declared kind, for the plan's reason.
     """
 
@@ -65,6 +70,8 @@ class ColumnProfile:
     blob_uuid: int = 0
     text_digits: int = 0
     text_scale: int = 0
+    text_beyond: int = 0
+    case_folds: int = 0
     example: str | None = None
 
     def count(self, lane: Lane) -> int:

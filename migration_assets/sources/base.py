@@ -89,6 +89,12 @@ class SnapshotReader(Protocol):
     def orphans(self, table: Table) -> dict[int, int]:
         """Foreign key position -> rows whose parent is missing (only those above 0)."""
 
+    def case_folds(self, table: Table) -> dict[str, int]:
+        """Column -> values that another equals but for the case, where the source folds it.
+
+        Only columns with such values.
+        """
+
     def rows(self, statement: str, seconds: float) -> Iterator[tuple[Any, ...]]:
         """The rows of a query in the source's own dialect.
 

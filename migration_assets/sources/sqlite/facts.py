@@ -7,7 +7,7 @@ They are asked for through the Arrow driver, whose SQLite is newer and takes 1.0
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from adbc_driver_manager.dbapi import Connection
 
@@ -16,6 +16,7 @@ from migration_assets.core.naming import quote
 from migration_assets.core.profile import Lane
 from migration_assets.core.results import ColumnFacts
 from migration_assets.sources.base import SourceFacts
+from migration_assets.sources.sqlite.declared import Affinity, affinity
 from migration_assets.sources.sqlite.read import CLASS, MAX_RESULT_COLUMNS
 
 _LOW = 0xFFFFFFFF
@@ -124,9 +125,11 @@ def next_value(connection: sqlite3.Connection, table: Table) -> int | None:
 def orphans(
     connection: sqlite3.Connection, table: Table, scans: Mapping[str, str]
 ) -> dict[int, int]:
-    """Foreign key position -> rows whose parent is missing, compared byte by byte.
+    """Foreign key position -> rows whose parent is missing, compared as PostgreSQL will.
 
-    A key with a NULL in it has no parent to miss (MATCH SIMPLE, the only one SQLite knows).
+    A key with a NULL in it has no parent to miss (MATCH SIMPLE, the only one SQLite knows). Texts
+    are compared byte by byte, and numbers with texts as texts: both sides become one type there,
+    where ``0`` is not ``000``, which an affinity makes the same number.
 
     Args:
         connection: to the snapshot.
@@ -135,9 +138,31 @@ def orphans(
     """
     found = {}
     for position, key in enumerate(table.foreign_keys):
-        (count,) = connection.execute(_orphans(table, key, scans)).fetchone()
+        as_text = _as_text(connection, table, key, scans)
+        (count,) = connection.execute(_orphans(table, key, scans, as_text)).fetchone()
         if count:
             found[position] = count
+    return found
+
+
+def case_folds(connection: sqlite3.Connection, columns: Sequence[str], scan: str) -> dict[str, int]:
+    """Column -> values that another value equals but for the case of ASCII letters.
+
+    Args:
+        connection: to the snapshot.
+        columns: those in question.
+        scan: what stands behind FROM to read the table.
+    """
+    found = {}
+    for column in columns:
+        name = quote(column)
+        (count,) = connection.execute(
+            f"SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM {scan}"
+            f" WHERE typeof({name}) = 'text' GROUP BY {name} COLLATE NOCASE"
+            f" HAVING min({name} COLLATE BINARY) <> max({name} COLLATE BINARY) COLLATE BINARY)"
+        ).fetchone()
+        if count:
+            found[column] = count
     return found
 
 
@@ -215,17 +240,52 @@ def _sequence(connection: sqlite3.Connection, table: str) -> int:
     return max((seq for (seq,) in rows), default=0)
 
 
-def _orphans(table: Table, key: ForeignKey, scans: Mapping[str, str]) -> str:
+def _as_text(
+    connection: sqlite3.Connection, table: Table, key: ForeignKey, scans: Mapping[str, str]
+) -> list[bool]:
+    """Per column of ``key``: its two sides may hold numbers and texts, so texts are compared."""
+    found = []
+    for column, ref_column in zip(key.columns, key.ref_columns, strict=True):
+        sides = ((table.name, column), (key.ref_table, ref_column))
+        affinities = {_affinity(connection, *side) for side in sides}
+        found.append(
+            (len(affinities) > 1 or Affinity.BLOB in affinities)
+            and any(_has_texts(connection, scans[name], side) for name, side in sides)
+        )
+    return found
+
+
+def _affinity(connection: sqlite3.Connection, table: str, column: str) -> Affinity:
+    rows = connection.execute(
+        "SELECT type FROM pragma_table_xinfo(?) WHERE name = ? COLLATE NOCASE", (table, column)
+    ).fetchall()
+    # ANY of a STRICT table is read as NUMERIC; texts are looked for all the more.
+    return affinity(rows[0][0] if rows else "")
+
+
+def _has_texts(connection: sqlite3.Connection, scan: str, column: str) -> bool:
+    query = f"SELECT 1 FROM {scan} WHERE typeof({quote(column)}) IN ('text', 'blob') LIMIT 1"
+    return connection.execute(query).fetchone() is not None
+
+
+def _orphans(
+    table: Table, key: ForeignKey, scans: Mapping[str, str], as_text: Sequence[bool]
+) -> str:
     # BINARY, because PostgreSQL compares so, and because a collation may be missing. IN over an
     # uncorrelated SELECT builds one lookup structure for all rows; it is unknown, not false, for
     # a value that is not found if a parent is NULL.
-    columns = [quote(column) for column in key.columns]
-    refs = [quote(column) for column in key.ref_columns]
-    present = " AND ".join(f"{column} IS NOT NULL" for column in columns)
-    child = ", ".join(f"{column} COLLATE BINARY" for column in columns)
+    def term(column: str, text: bool) -> str:
+        return f"CAST({quote(column)} AS TEXT)" if text else quote(column)
+
+    present = " AND ".join(f"{quote(column)} IS NOT NULL" for column in key.columns)
+    child = ", ".join(
+        f"{term(column, text)} COLLATE BINARY"
+        for column, text in zip(key.columns, as_text, strict=True)
+    )
+    refs = ", ".join(map(term, key.ref_columns, as_text))
     return (
         f"SELECT count(*) FROM {scans[table.name]} WHERE {present} AND"
-        f" (({child}) IN (SELECT {', '.join(refs)} FROM {scans[key.ref_table]})) IS NOT TRUE"
+        f" (({child}) IN (SELECT {refs} FROM {scans[key.ref_table]})) IS NOT TRUE"
     )
 
 

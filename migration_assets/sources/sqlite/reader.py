@@ -31,7 +31,9 @@ from migration_assets.sources.sqlite.reflect import reflect, with_sizes
 from migration_assets.sources.sqlite.scan import scan
 
 _HARMLESS = re.compile(
-    r"never used|freelist|NULL value in|CHECK constraint failed|^\*\*\* in database", re.IGNORECASE
+    r"never used|freelist|(NULL|NUMERIC|TEXT|non-\w+) value in|CHECK constraint failed"
+    r"|^\*\*\* in database",
+    re.IGNORECASE,
 )
 """Findings of quick_check that leave every row readable, and its headings."""
 
@@ -139,6 +141,21 @@ class SQLiteReader:
             with self._connections.rows() as connection:
                 scans = {name: self._scan_by_name(connection, name) for name in names}
                 return facts.orphans(connection, table, scans)
+        except sqlite3.Error as error:
+            raise input_error(f'table "{table.name}"', error) from error
+
+    def case_folds(self, table: Table) -> dict[str, int]:
+        """Column -> values that another one of the column equals but for the case.
+
+        Asked of ``COLLATE NOCASE`` columns only: there the application takes them for one value,
+        and PostgreSQL does not. It sorts the column; no other column pays for it.
+        """
+        folding = [c.name for c in table.columns if (c.collation or "").upper() == "NOCASE"]
+        if not folding:
+            return {}
+        try:
+            with self._connections.rows() as connection:
+                return facts.case_folds(connection, folding, scan(connection, table))
         except sqlite3.Error as error:
             raise input_error(f'table "{table.name}"', error) from error
 
