@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from operator import contains
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +82,17 @@ class _Objects:
         """A secondary index by its table and, where it has no expression, its columns."""
         plan = self._plans[table.casefold()]
         shape = self._lite.execute(
-            'SELECT name FROM pragma_index_xinfo(?) WHERE "key" = 1 ORDER BY seqno', (name,)
+            'SELECT name, coll FROM pragma_index_xinfo(?) WHERE "key" = 1 ORDER BY seqno', (name,)
         ).fetchall()
-        columns = [column for (column,) in shape]
-        found = self._indexes(plan["name"])
-        if None not in columns:
-            wanted = [self._target(plan, c) for c in columns]
-            if any(wanted == index for index in found):
+        # NOCASE makes a text an expression in PostgreSQL; a number has no case.
+        wanted = [
+            {None} if column is None else {self._target(plan, column)} | nocase
+            for column, coll in shape
+            for nocase in ({None} if coll == "NOCASE" else set(),)
+        ]
+        for index in self._indexes(plan["name"]):
+            if len(index) == len(wanted) and all(map(contains, wanted, index)):
                 return []
-        elif any(None in index and len(index) == len(columns) for index in found):
-            return []
         return self._unless_reported("index", name, table)
 
     def _columns(self, plan: dict[str, Any]) -> list[str]:
@@ -110,9 +112,15 @@ class _Objects:
             target = self._target(plan, name)
             if target not in there:
                 faults.append(f'column "{name}" of "{plan["source"]}" is not in PostgreSQL')
-            elif not_null and not there[target]:
+            elif not_null and not there[target] and not self._has_null(plan["source"], name):
                 faults.append(f'column "{name}" of "{plan["source"]}" lost its NOT NULL')
         return faults
+
+    def _has_null(self, table: str, column: str) -> bool:
+        quoted = ['"' + name.replace('"', '""') + '"' for name in (table, column)]
+        # A column that is NOT NULL is never NULL to SQLite's planner, an expression may be.
+        query = "SELECT 1 FROM {} NOT INDEXED WHERE typeof({}) = 'null' LIMIT 1".format(*quoted)
+        return self._lite.execute(query).fetchone() is not None
 
     def _primary_key(self, plan: dict[str, Any]) -> list[str]:
         rows = self._lite.execute(

@@ -7,7 +7,9 @@ import random
 import sqlite3
 import uuid
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 TYPES = (
@@ -38,60 +40,216 @@ BLOBS = (b"", b"\0", b"\xff" * 16, bytes(range(256)))
 Value = int | float | str | bytes | None
 
 
+ACTIONS = ("", "", " ON DELETE CASCADE", " ON DELETE SET NULL ON UPDATE CASCADE")
+DEFERS = ("", "", " DEFERRABLE INITIALLY DEFERRED", " DEFERRABLE")
+DEFAULTS = (
+    *("0", "-1", "1.5", "'it''s'", "''", "NULL", "TRUE", "x'00ff'", "CURRENT_TIMESTAMP"),
+    *("(lower('ABC'))", "(1 + 2)", "(datetime('now'))", "('a' || 'b')", '"word"', "1e3"),
+)
+STRICT_TYPES = ("INTEGER", "INT", "REAL", "TEXT", "BLOB", "ANY")
+
+
+@dataclass
+class Made:
+    """A table that was made: what later tables, views and indexes may name.
+
+    Attributes:
+        name: the table.
+        columns: its ordinary columns.
+        key: the columns of its primary key, empty for none.
+        keys: values of the primary key that occur.
+    """
+
+    name: str
+    columns: list[str]
+    key: tuple[str, ...] = ()
+    keys: list[tuple[Value, ...]] = field(default_factory=list)
+
+
 def make(path: Path, seed: int, tables: int) -> None:
     """Write a database of ``tables`` random tables, the same for the same seed."""
     draw = random.Random(seed)
     with closing(sqlite3.connect(path)) as connection:
-        parents: list[str] = []
+        connection.execute(f"PRAGMA encoding = '{draw.choice(('UTF-8', 'UTF-8', 'UTF-16le'))}'")
+        # What an application stored before it added a check, or with checks switched off.
+        connection.execute(f"PRAGMA ignore_check_constraints = {draw.choice(('ON', 'OFF'))}")
+        made: list[Made] = []
         for number in range(tables):
             name = draw.choice(("t{}", "Table {}", 'q"{}', "naïve-{}", "select{}", "p%s{}"))
-            _make_table(connection, draw, name.format(number), parents)
+            made.append(_make_table(connection, draw, name.format(number), made))
+        for table in made:
+            _make_indexes(connection, draw, table)
+        _make_views(connection, draw, made)
+        if draw.random() < 0.2:
+            table = draw.choice(made)
+            connection.execute(
+                f"CREATE TRIGGER {_quote('after ' + table.name)} AFTER DELETE ON "
+                f"{_quote(table.name)} BEGIN SELECT 1; END"
+            )
         connection.commit()
 
 
 def _make_table(
-    connection: sqlite3.Connection, draw: random.Random, name: str, parents: list[str]
-) -> None:
-    kinds = [draw.choice(TYPES) for _ in range(draw.randint(1, 7))]
+    connection: sqlite3.Connection, draw: random.Random, name: str, made: list[Made]
+) -> Made:
+    strict = draw.random() < 0.1
+    kinds = [draw.choice(STRICT_TYPES if strict else TYPES) for _ in range(draw.randint(1, 7))]
     names = [f"{draw.choice(('c', 'Col ', 'ü', 'order'))}{i}" for i in range(len(kinds))]
-    key = draw.choice(("none", "rowid", "rowid", "text", "pair"))
-    definitions = [f"{_quote(n)} {kind}" for n, kind in zip(names, kinds, strict=True)]
     makers = [_maker(draw, kind) for kind in kinds]
-    without = ""
-    if key == "rowid":
-        definitions.insert(0, "id INTEGER PRIMARY KEY" + draw.choice(("", " AUTOINCREMENT")))
-    elif key == "text":
-        definitions.insert(0, "id TEXT PRIMARY KEY")
-    elif key == "pair":
-        definitions[:0] = ["a INTEGER NOT NULL", "b TEXT NOT NULL"]
-        definitions.append("PRIMARY KEY (b, a)")
-        without = draw.choice(("", " WITHOUT ROWID"))
-    if parents and draw.random() < 0.5:
-        parent = draw.choice(parents)
-        at = len(definitions) - (key == "pair")
-        definitions.insert(at, f"parent INTEGER REFERENCES {_quote(parent)} (id)")
-        makers.append(lambda: draw.choice((None, 1, 2, 3, 3, 999)))
-    connection.execute(f"CREATE TABLE {_quote(name)} ({', '.join(definitions)}){without}")
-    if key == "rowid":
-        parents.append(name)
-    if draw.random() < 0.5:
-        connection.execute(
-            f"CREATE INDEX {_quote('i ' + name)} ON {_quote(name)} ({_quote(names[0])})"
-        )
+    definitions = [
+        f"{_quote(n)} {kind}{_extras(draw, n)}" for n, kind in zip(names, kinds, strict=True)
+    ]
+    form = draw.choice(("none", "rowid", "rowid", "text", "nocase", "pair"))
+    key, keys, constraints, options = _key(draw, form, definitions)
+    table = Made(name, names, key)
+    constraints += _foreign_keys(draw, definitions, makers, [*made, table] if keys else made)
+    definitions += _generated(draw, names, strict)
+    options += ["STRICT"] if strict else []
+    connection.execute(
+        f"CREATE TABLE {_quote(name)} ({', '.join(definitions + constraints)}) {', '.join(options)}"
+    )
+    columns = [*key, *names, *(f"ref{i}" for i in range(len(makers) - len(names)))]
     for row in range(draw.choice((0, 1, 5, 40))):
-        values: list[Value] = [maker() for maker in makers]
-        if key == "rowid":
-            values.insert(0, row + 1)
-        elif key == "text":
-            values.insert(0, None if draw.random() < 0.03 else f"k{row}")
-        elif key == "pair":
-            values[:0] = [row % 7, f"{row // 7:03d}"]
-        _insert(connection, name, values)
+        parts = keys(row)
+        if _insert(connection, name, columns, [*parts, *(maker() for maker in makers)]):
+            table.keys.append(parts)
+    return table
 
 
-def _insert(connection: sqlite3.Connection, name: str, values: list[Value]) -> None:
+def _extras(draw: random.Random, name: str) -> str:
+    """NOT NULL, default, check and collation of an ordinary column."""
+    extras = ""
+    if draw.random() < 0.15:
+        extras += f" DEFAULT {draw.choice(DEFAULTS)}"
+    if draw.random() < 0.1:
+        extras += " NOT NULL"
+    if draw.random() < 0.1:
+        quoted = _quote(name)
+        form = draw.choice(
+            ("{0} <> 13", "length({0}) < 10", "{0} IS NULL OR {0} >= 0", "{0} IN (0, 1, 'a')")
+        )
+        extras += f" CHECK ({form.format(quoted)})"
+    if draw.random() < 0.1:
+        extras += draw.choice((" COLLATE NOCASE", " COLLATE RTRIM"))
+    return extras
+
+
+def _key(
+    draw: random.Random, form: str, definitions: list[str]
+) -> tuple[tuple[str, ...], Callable[[int], tuple[Value, ...]], list[str], list[str]]:
+    """Put the primary key first; returns its columns, their values, constraints and options."""
+    if form == "rowid":
+        definitions.insert(0, "id INTEGER PRIMARY KEY" + draw.choice(("", " AUTOINCREMENT")))
+        return ("id",), lambda row: (row + 1,), [], []
+    if form == "text":
+        definitions.insert(0, "id TEXT PRIMARY KEY")
+        nulls = draw.choice((0.0, 0.0, 0.1))
+        return ("id",), lambda row: (None if draw.random() < nulls else f"k{row}",), [], []
+    if form == "nocase":
+        definitions.insert(0, "id TEXT COLLATE NOCASE PRIMARY KEY")
+        return ("id",), lambda row: (f"{draw.choice('kK')}{row}",), [], []
+    if form == "pair":
+        definitions[:0] = ["a INTEGER NOT NULL", "b TEXT NOT NULL"]
+        options = draw.choice(([], ["WITHOUT ROWID"]))
+        pair = ["PRIMARY KEY (b, a)"]
+        return ("a", "b"), lambda row: (row % 7, f"{row // 7:03d}"), pair, [*options]
+    return (), lambda row: (), [], []
+
+
+def _foreign_keys(
+    draw: random.Random,
+    definitions: list[str],
+    makers: list[Callable[[], Value]],
+    parents: list[Made],
+) -> list[str]:
+    """Add the columns of up to two foreign keys and their values, most of which are there."""
+    constraints = []
+    for _ in range(draw.choice((0, 0, 1, 2))):
+        parent = draw.choice([p for p in parents if p.key] or [None])
+        if parent is None:
+            return constraints
+        tail = draw.choice(ACTIONS) + draw.choice(DEFERS)
+        first = sum(d.startswith("ref") for d in definitions)
+        names = [f"ref{first + i}" for i in range(len(parent.key))]
+        lost = draw.choice((0.0, 0.0, 0.1))
+
+        def value(place: int, parent: Made = parent, lost: float = lost) -> Value:
+            if draw.random() < lost or not parent.keys:
+                return draw.choice((None, 999, "lost"))
+            return draw.choice(parent.keys[:3])[place]
+
+        for place, name in enumerate(names):
+            definitions.append(f"{name} {draw.choice(('INTEGER', 'TEXT', 'TEXT', 'INT'))}")
+            makers.append(partial(value, place))
+        columns = f" ({', '.join(parent.key)})" if draw.random() < 0.8 else ""
+        if len(parent.key) == 1 or columns:
+            constraints.append(
+                f"FOREIGN KEY ({', '.join(names)}) REFERENCES {_quote(parent.name)}{columns}{tail}"
+            )
+    return constraints
+
+
+def _generated(draw: random.Random, names: list[str], strict: bool) -> list[str]:
+    """A generated column over an ordinary one, in a fifth of the tables."""
+    if draw.random() < 0.8:
+        return []
+    form = draw.choice(("{0} || 'x'", "length({0})", "upper({0})", "{0} + 1", "coalesce({0}, 0)"))
+    kind = draw.choice((" TEXT", " INTEGER") if strict else ("", " TEXT", " INTEGER"))
+    # SQLite's releases print a real with 15 or 17 digits, so only a stored text is a fact.
+    prints = kind == " TEXT" or form not in ("{0} + 1", "coalesce({0}, 0)")
+    stored = "STORED" if prints else draw.choice(("STORED", "VIRTUAL"))
+    expression = form.format(_quote(draw.choice(names)))
+    return [f"made{kind} GENERATED ALWAYS AS ({expression}) {stored}"]
+
+
+def _make_indexes(connection: sqlite3.Connection, draw: random.Random, table: Made) -> None:
+    for number in range(draw.choice((0, 0, 1, 2))):
+        one, two = (_quote(draw.choice(table.columns)) for _ in range(2))
+        terms = draw.choice(
+            ("{0}", "{0} DESC", "{0}, {1}", "lower({0})", "length({0})", "{0} COLLATE NOCASE")
+        )
+        where = draw.choice(("", "", " WHERE {1} IS NOT NULL", " WHERE {1} > 5"))
+        unique = draw.choice(("", "", " UNIQUE"))
+        with suppress(sqlite3.IntegrityError):  # the values decide whether it can be unique
+            connection.execute(
+                f"CREATE{unique} INDEX {_quote(f'i{number} {table.name}')} ON "
+                f"{_quote(table.name)} ({terms.format(one, two)}){where.format(one, two)}"
+            )
+
+
+def _make_views(connection: sqlite3.Connection, draw: random.Random, made: list[Made]) -> None:
+    names: list[str] = []
+    for number in range(draw.choice((0, 0, 1, 2))):
+        table = draw.choice(made)
+        one = _quote(draw.choice(table.columns))
+        query = draw.choice(
+            (
+                "SELECT * FROM {0}",
+                "SELECT {1} AS x, count(*) AS n FROM {0} GROUP BY {1}",
+                "SELECT {1}, length({1}) AS n FROM {0} WHERE {1} IS NOT NULL",
+                "SELECT max({1}) AS most FROM {0}",
+                "SELECT a.{1} FROM {0} AS a JOIN {0} AS b ON a.{1} = b.{1}",
+            )
+        ).format(_quote(table.name), one)
+        if names and draw.random() < 0.5:
+            query = f"SELECT * FROM {_quote(names[-1])}"
+        names.append(f"view {number}")
+        connection.execute(f"CREATE VIEW {_quote(names[-1])} AS {query}")
+
+
+def _insert(
+    connection: sqlite3.Connection, name: str, columns: list[str], values: list[Value]
+) -> bool:
+    """Insert one row unless the table's own constraints refuse it."""
     marks = ["CAST(? AS TEXT)" if v in BAD_TEXTS and isinstance(v, bytes) else "?" for v in values]
-    connection.execute(f"INSERT INTO {_quote(name)} VALUES ({', '.join(marks)})", values)
+    listed = ", ".join(map(_quote, columns))
+    try:
+        connection.execute(
+            f"INSERT INTO {_quote(name)} ({listed}) VALUES ({', '.join(marks)})", values
+        )
+    except sqlite3.IntegrityError:
+        return False
+    return True
 
 
 def _maker(draw: random.Random, kind: str) -> Callable[[], Value]:

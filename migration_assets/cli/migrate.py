@@ -58,15 +58,9 @@ def command(
     with ExpectationsWorker() as worker:
         try:
             check_out(out)
-            with _writable():
-                migration, is_new = _prepared(source, target, schema)
-            evidence, folder = run_rehearsal(console, migration, worker)
+            migration, evidence, folder = rehearse(console, worker, source, target, schema)
         finally:
             gc.enable()
-    if is_new and evidence.run.exit_code == InputError.exit_code and not folder.has_plan:
-        # The source looked well, but not all of it can be read: as if it had not been begun.
-        shutil.rmtree(migration.folder)
-        raise InputError(evidence.run.reasons[0])
     if out is not None:
         copy_artefacts(folder, out)
     if as_json:
@@ -77,6 +71,39 @@ def command(
         print_summary(console, evidence, folder.path)
         console.print(f"\nSee this run in the Dagster UI:  {ui_command(migration)}", soft_wrap=True)
     return evidence.run.exit_code
+
+
+def rehearse(
+    console: Console,
+    worker: ExpectationsWorker,
+    source: str,
+    target: str | None = None,
+    schema: str | None = None,
+) -> tuple[homes.Migration, Evidence, RunFolder]:
+    """Move a database and prove it, as the command does, in this process.
+
+    Args:
+        console: where progress is shown.
+        worker: Great Expectations' process, started; it may serve many runs, one after another.
+        source: URL of the source.
+        target: URL of the target; None for that of the migration, or the embedded one.
+        schema: target schema; None for that of the migration, or its name.
+
+    Returns:
+        The migration, the evidence, and the run's folder.
+
+    Raises:
+        InputError: source, target or home cannot be used; nothing was written.
+        BrokenOffError: the run's own record cannot be written.
+    """
+    with _writable():
+        migration, is_new = _prepared(source, target, schema)
+    evidence, folder = run_rehearsal(console, migration, worker)
+    if is_new and evidence.run.exit_code == InputError.exit_code and not folder.has_plan:
+        # The source looked well, but not all of it can be read: as if it had not been begun.
+        shutil.rmtree(migration.folder)
+        raise InputError(evidence.run.reasons[0])
+    return migration, evidence, folder
 
 
 @contextmanager
