@@ -33,7 +33,7 @@ _INVALID = {**_NUL, "escape": "the bytes are escaped, in the ledger"}
 
 @click.command("plan")
 @click.argument("source")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan and its facts, or the diff, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print plan and facts, or the diff, as JSON.")
 @click.option("--sql", "as_sql", is_flag=True, help="Print the target's DDL, ready for psql.")
 @click.option(
     "--diff",
