@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +164,80 @@ def test_policy_fail_names_table_column_and_key(move, anomaly: str, key: str, co
         and f'the policy of {anomaly} is "fail"' in r
         for r in evidence["run"]["reasons"]
     ), evidence["run"]["reasons"]
+
+
+OVERRIDDEN = """
+CREATE TABLE docs (id INTEGER PRIMARY KEY, doc TEXT NOT NULL, total TEXT, day TEXT NOT NULL, n);
+INSERT INTO docs VALUES
+    (1, '{"a": 1}', '1.5', '2024-01-01', 1),
+    (2, '{"a": 1, "a": 2}', '2.5', '2024-01-02', 2),
+    (3, '{', 'n/a', '2024-01-03', 3),
+    (4, '[]', 'n/a', '2024-01-04', X'00FF'),
+    (5, '[]', '12345.678', 'yesterday', 9e999),
+    (6, '[]', NULL, '2024-01-06', NULL);
+"""
+
+
+def test_value_that_an_overridden_type_can_not_hold_follows_the_policy_of_its_column(
+    move, pg_url: str, schema: str
+) -> None:
+    code, evidence, folder = move(
+        OVERRIDDEN,
+        "  max_quarantined: 3\n  overrides:\n    docs:\n      columns:\n"
+        "        doc: {type: jsonb}\n"
+        "        total: {type: 'numeric(8,2)', policies: {unfit: null}}\n"
+        "        day: {type: date}\n",
+    )
+    assert code == 0, evidence["run"]["reasons"]
+    assert [row[:4] for row in rows_of(pg_url, schema, "docs")] == [
+        (1, {"a": 1}, Decimal("1.50"), date(2024, 1, 1)),
+        (4, [], None, date(2024, 1, 4)),
+        (6, [], None, date(2024, 1, 6)),
+    ]
+    assert entries(folder) == [("[4]", "total", "unfit", None)]
+    found = quarantine(folder)
+    assert {key: error for key, (error, _) in found.items()} == {
+        "[2]": 'column "doc": the value is a document of which jsonb would lose something, but '
+        "the type is jsonb",
+        "[3]": 'column "doc": the value is not JSON, but the type is jsonb',
+        "[5]": 'column "day": the value is not an ISO date, but the type is date',
+    }
+    assert found["[5]"][1]["n"] == {"real": "Infinity"}
+    assert evidence["quarantine"]["by_cause"] == [
+        {"anomaly": "unfit", "table": "docs", "column": "day", "count": 1},
+        {"anomaly": "unfit", "table": "docs", "column": "doc", "count": 2},
+    ]
+
+
+NULLS = """
+CREATE TABLE things (name TEXT, id INTEGER NOT NULL);
+INSERT INTO things VALUES ('a', 1), ('b' || char(0), 2), ('c', 3);
+PRAGMA writable_schema = ON;
+UPDATE sqlite_schema SET sql = replace(sql, 'name TEXT', 'name TEXT NOT NULL');
+PRAGMA writable_schema = RESET;
+"""
+
+
+def test_null_in_a_not_null_column_follows_its_policy_in_a_table_without_a_key(
+    move, pg_url: str, schema: str
+) -> None:
+    script = NULLS.replace("('c', 3)", "(NULL, 3)")
+    lines = (
+        "  max_quarantined: 1\n  overrides: {things: {policies: {null_in_not_null: quarantine}}}\n"
+    )
+    code, evidence, folder = move(script, lines)
+    assert code == 0, evidence["run"]["reasons"]
+    assert quarantine(folder) == {
+        "[3]": ('column "name": NULL in a column declared NOT NULL', {"name": None, "id": 3})
+    }
+    assert entries(folder) == [("[2]", "name", "nul_removed", "b")]
+    with psycopg2.connect(pg_url) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT is_nullable FROM information_schema.columns "
+            "WHERE table_schema = %s AND column_name = 'name'",
+            (schema,),
+        )
+        assert cursor.fetchall() == [("NO",)]
 
 
 DEEP = "[" * 900 + "]" * 900

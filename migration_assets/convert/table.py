@@ -152,7 +152,7 @@ class TableConverter:
         convert = (
             times.in_zone(zone, plan.policy("ambiguous_time") == "later")
             if zone is not None
-            else CONVERSIONS[plan.conversion]
+            else _conversion(plan)
         )
         while present:
             try:
@@ -223,6 +223,13 @@ def _leading_back(converted: Converted) -> pa.Array:
         return converted.array
     mask = mask_of(np.concatenate(moved), len(converted.array))
     return pc.if_else(pa.array(mask), pa.scalar(None, converted.array.type), converted.array)
+
+
+def _conversion(plan: ColumnPlan) -> Convert:
+    """How a column is converted; documents are parsed only where the profile has not done it."""
+    if plan.unsure and plan.conversion is Conversion.JSON:
+        return texts.to_json
+    return CONVERSIONS[plan.conversion]
 
 
 def _size(values: pa.Array) -> int:

@@ -20,6 +20,7 @@ from migration_assets.convert.column import (
     only,
     require,
 )
+from migration_assets.convert.jsonforms import json_forms
 from migration_assets.convert.rows import readable
 from migration_assets.core.profile import Lane
 from migration_assets.core.types import PgType
@@ -42,6 +43,21 @@ def to_text(lanes: Lanes, kind: PgType) -> Converted:
     if kind.args:
         fits = pc.less_equal(pc.utf8_length(out.array), kind.args[0])
         require(fits, f"is longer than {kind.args[0]} characters")
+    return out
+
+
+def to_json(lanes: Lanes, kind: PgType) -> Converted:
+    """As :func:`to_text`, for documents that nobody has looked at yet.
+
+    Raises:
+        UnfitError: for what is no JSON, and for what jsonb would not keep whole.
+    """
+    out = to_text(lanes, kind)
+    parses, kept = json_forms(out.array)
+    missing = out.array.is_null()
+    require(pc.or_(parses, missing), "is not JSON")
+    if kind.name == "jsonb":
+        require(pc.or_(kept, missing), "is a document of which jsonb would lose something")
     return out
 
 

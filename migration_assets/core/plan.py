@@ -87,6 +87,7 @@ class ColumnPlan:
     deciding: str | None = None
     comment: str | None = None
     policies: Resolved = ()
+    unsure: bool = False
     default_test: DefaultTest | None = None
     source_default: str | None = None
     source_generated: str | None = None
@@ -382,6 +383,7 @@ def _kept(
 
 
 _FOR_PEOPLE = {
+    "unsure",
     "reason",
     "deciding",
     "source_where",

@@ -13,7 +13,7 @@ from migration_assets.core.config import PlanConfig
 from migration_assets.core.constraint_plan import ConstraintPlanner
 from migration_assets.core.defaults import translate_default
 from migration_assets.core.generated import with_generated
-from migration_assets.core.override_types import overridden
+from migration_assets.core.override_types import holds, overridden
 from migration_assets.core.overrides import Overrides
 from migration_assets.core.plan import ColumnPlan, Decision, Plan, TablePlan, ViewPlan
 from migration_assets.core.policies import Resolved, choice_of
@@ -227,6 +227,7 @@ def _columns(
             deciding=choice.deciding,
             comment=column.comment,
             policies=policies,
+            unsure=overrides.typed(table.name, column.name) and not holds(choice.type, held),
             source_timezone=choice.zone,
         )
         plan = loosened(plan, table.name, decisions)
