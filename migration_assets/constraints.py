@@ -17,10 +17,11 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 from pydantic import TypeAdapter
 
-from migration_assets.core.plan import ColumnPlan, ForeignKeyPlan, IndexPlan, Plan, TablePlan
+from migration_assets import own_objects
+from migration_assets.core.plan import ColumnPlan, ForeignKeyPlan, Plan, TablePlan
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import StatementResult
-from migration_assets.postgres import marker
+from migration_assets.postgres import ddl, marker
 from migration_assets.postgres.connect import Target, is_lost, session
 from migration_assets.progress import Progress
 from migration_assets.run_folder import RunFolder
@@ -90,6 +91,8 @@ def apply(
             results += _run(connection, stage, there, progress)
         results += _run_views(connection, _views(incoming, plan), there)
         results += _run(connection, list(_facts(incoming, plan, profile)), set(), progress)
+        with connection.cursor() as cursor:
+            results = own_objects.with_offenders(cursor, incoming, plan, results)
         connection.commit()
     write_results(folder, results)
     return results
@@ -176,19 +179,7 @@ def _uniques(incoming: str, table: TablePlan) -> Iterator[Statement]:
 
 def _indexes(incoming: str, table: TablePlan) -> Iterator[Statement]:
     for index in table.indexes:
-        yield Statement(table.name, "index", index.name, _index(incoming, table, index))
-
-
-def _index(incoming: str, table: TablePlan, index: IndexPlan) -> sql.Composed:
-    statement = sql.SQL("CREATE {}INDEX {} ON {} ({})").format(
-        sql.SQL("UNIQUE " if index.unique else ""),
-        sql.Identifier(index.name),
-        sql.Identifier(incoming, table.name),
-        sql.SQL(", ").join(sql.SQL(term) for term in index.terms),
-    )
-    if index.where is not None:
-        statement += sql.SQL(" WHERE ") + sql.SQL(index.where)
-    return statement
+        yield Statement(table.name, "index", index.name, ddl.create_index(incoming, table, index))
 
 
 def _checks(incoming: str, table: TablePlan) -> Iterator[Statement]:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from migration_assets import extract
 from migration_assets.core.catalog import Catalog, SkippedObject
 from migration_assets.core.config import MigrationConfig
-from migration_assets.core.plan import Plan, TablePlan, without
+from migration_assets.core.plan import Origin, Plan, TablePlan, without
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import (
     ContentResult,
@@ -202,7 +202,7 @@ def _missing_translated(found: list[Finding], plan: Plan) -> tuple[SkippedObject
         gone += [
             SkippedObject("check", check.name, "", table.source, check.source_expression)
             for check in table.checks
-            if (table.name, check.name) in named
+            if check.origin is Origin.SOURCE and (table.name, check.name) in named
         ]
         gone += [
             SkippedObject("index", index.name, "", table.source, index.source_sql)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from psycopg2 import sql
 
 from migration_assets.core.catalog import SkippedObject
-from migration_assets.core.plan import Plan, TablePlan
+from migration_assets.core.plan import Origin, Plan, TablePlan
 from migration_assets.core.results import StatementResult
 from migration_assets.postgres.connect import Target, session
 from migration_assets.sources.base import SnapshotReader
@@ -95,6 +95,8 @@ def _originals(plan: Plan) -> Mapping[tuple[str, str | None, str], str | None]:
 def _originals_of(table: TablePlan) -> dict[tuple[str, str | None, str], str | None]:
     found: dict[tuple[str, str | None, str], str | None] = {}
     for check in table.checks:
+        if check.origin is not Origin.SOURCE:
+            continue
         found["check", table.name, check.name] = check.source_expression
     for column in table.columns:
         if column.default is not None and column.default_test is not None:

@@ -71,7 +71,7 @@ def again(url: str, schema: str, folder: Path, config: str = "") -> Migrated:
     out = folder / "out"
     source = f"sqlite:///{folder / 'shop.db'}"
     if config:
-        assert run(["init", "shop", source, "--target", url, "--schema", schema]) == 0
+        assert run(["init", source, "--target", url, "--schema", schema]) == 0
         [definition] = Path(folder / "home").glob("shop/defs.yaml")
         definition.write_text(definition.read_text().rstrip() + "\n" + config)
     arguments = ["--target", url, "--schema", schema, "--out", str(out)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from migration_assets import generated, load
+from migration_assets import generated, load, own_objects
 from migration_assets.assets.keys import Keys, batches, op_names
 from migration_assets.assets.metadata import code_version, column_schema, rate
 from migration_assets.assets.run import RUN_FOLDER, Run, step
@@ -185,6 +185,7 @@ def prepare(run: Run, target: str, plan: Plan) -> None:
             plan_digest=plan.digest,
             snapshot_id=source.snapshot_id if source else None,
         )
+    own_objects.try_out(destination, run.incoming(target), plan)
 
 
 def _result(

@@ -64,7 +64,7 @@ class ConstraintPlanner:
         plan = self._with_foreign_keys(plan, table)
         return replace(plan, key=self._telling_key(plan, table))
 
-    def _free(self, name: str) -> str:
+    def free(self, name: str) -> str:
         """A relation name that is free, as near to ``name`` as can be; takes it."""
         number, candidate = 0, naming.shorten(name)
         while candidate in self.relation_names:
@@ -141,7 +141,7 @@ class ConstraintPlanner:
         return replace(
             plan,
             primary_key=targets,
-            primary_key_name=self._free(f"{plan.name}_pkey"),
+            primary_key_name=self.free(f"{plan.name}_pkey"),
             columns=tuple(
                 replace(c, nullable=False) if c.name in targets else c for c in plan.columns
             ),
@@ -173,11 +173,11 @@ class ConstraintPlanner:
                 self._term(plan, table, column, table.column(column).collation)
                 for column in columns
             )
-            index = IndexPlan(self._free(name), terms, unique=True, reason="unique, ignoring case")
+            index = IndexPlan(self.free(name), terms, unique=True, reason="unique, ignoring case")
             return replace(plan, indexes=(*plan.indexes, index))
         if any(unique.columns == targets for unique in plan.uniques):
             return plan
-        return replace(plan, uniques=(*plan.uniques, UniquePlan(self._free(name), targets)))
+        return replace(plan, uniques=(*plan.uniques, UniquePlan(self.free(name), targets)))
 
     def _term(
         self, plan: TablePlan, table: Table, column: str, collation: str | None, suffix: str = ""
@@ -216,7 +216,7 @@ class ConstraintPlanner:
                 terms.append(f"({translated}){suffix}")
         where = expression(index.where, dialect, relation) if index.where else None
         return IndexPlan(
-            self._free(self._styled(index.name)),
+            self.free(self._styled(index.name)),
             tuple(terms),
             index.unique,
             where,

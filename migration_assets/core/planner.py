@@ -15,6 +15,7 @@ from migration_assets.core.defaults import translate_default
 from migration_assets.core.generated import with_generated
 from migration_assets.core.override_types import holds, overridden
 from migration_assets.core.overrides import Overrides
+from migration_assets.core.own_objects import with_own
 from migration_assets.core.plan import ColumnPlan, Decision, Plan, TablePlan, ViewPlan
 from migration_assets.core.policies import Resolved, choice_of
 from migration_assets.core.profile import ColumnProfile, Lane, Profile, TableProfile
@@ -80,7 +81,13 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
         name, target = table.name, names[table.name]
         decisions += renaming(name, None, name, target, config.naming, name in wished)
     constraints = ConstraintPlanner(catalog, plans, profile, skipped, decisions, config.naming)
-    finished = [constraints.table(table) for table in tables]
+    finished = with_own(
+        [constraints.table(table) for table in tables],
+        config,
+        constraints.relation_names,
+        constraints.free,
+        decisions,
+    )
     views = _views(catalog, finished, constraints.relation_names, skipped, config.naming)
     return Plan(tuple(finished), tuple(views), tuple(skipped), tuple(decisions))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg2 import sql
 
-from migration_assets.core.plan import ColumnPlan, TablePlan
+from migration_assets.core.plan import ColumnPlan, IndexPlan, TablePlan
 
 TRIAL = "migration_assets_trial"
 """Name of a table that is made to see whether PostgreSQL takes it, and rolled back."""
@@ -40,3 +40,17 @@ def copy_statement(schema: str, plan: TablePlan, freeze: bool = True) -> sql.Com
         sql.SQL(", ").join(sql.Identifier(c.name) for c in plan.copied_columns),
         sql.SQL(options),
     )
+
+
+def create_index(schema: str, table: TablePlan, index: IndexPlan) -> sql.Composed:
+    """The statement that makes an index of ``table`` in ``schema``."""
+    statement = sql.SQL("CREATE {}INDEX {} ON {} USING {} ({})").format(
+        sql.SQL("UNIQUE " if index.unique else ""),
+        sql.Identifier(index.name),
+        sql.Identifier(schema, table.name),
+        sql.Identifier(index.method),
+        sql.SQL(", ").join(sql.SQL(term) for term in index.terms),
+    )
+    if index.where is not None:
+        statement += sql.SQL(" WHERE ") + sql.SQL(index.where)
+    return statement

@@ -13,13 +13,14 @@ from migration_assets.core.plan import (
     ColumnPlan,
     ForeignKeyPlan,
     IndexPlan,
+    Origin,
     Plan,
     TablePlan,
 )
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import Finding
 from migration_assets.postgres import connect
-from migration_assets.verify import identity
+from migration_assets.verify import definitions, identity
 from migration_assets.verify.real_schema import (
     TABLE_KINDS,
     RealColumn,
@@ -61,6 +62,7 @@ def findings(target: connect.Target, schema: str, plan: Plan, profile: Profile) 
     """
     real = read_schema(target, schema)
     found = [*_schema(plan, real), *_keys(plan, real), *_references(plan, real, schema)]
+    found += definitions.findings(target, schema, plan.tables)
     found += [
         Finding("keys", proof.table, proof.column, proof.problem)
         for proof in identity.prove(target, schema, _present(plan, real), profile)
@@ -192,7 +194,7 @@ def _index(table: TablePlan, plan: IndexPlan, real: Sequence[RealIndex]) -> Iter
             else f"index lost its predicate {plan.where}"
         )
         yield Finding("keys", table.name, plan.name, problem)
-    if named.terms != terms:
+    if plan.origin is not Origin.DEFINITION and named.terms != terms:
         there = ", ".join("an expression" if t is None else f'"{t}"' for t in named.terms)
         yield Finding(
             "keys", table.name, plan.name, f"index is on {there}, planned {', '.join(plan.terms)}"
