@@ -41,7 +41,7 @@ from migration_assets.home import Migration
 from migration_assets.postgres import connect
 from migration_assets.run_folder import RunFolder
 from migration_assets.state import State
-from migration_assets.verify import content, structure
+from migration_assets.verify import content, objects, structure
 
 TABLE_CHECKS = {
     "content": "Every cell of the table equals that of the Parquet file.",
@@ -307,6 +307,11 @@ def structure_checks(migration: Migration, target: str) -> dg.AssetChecksDefinit
             place = loaded(run, context.instance, asset, target, "constraints", "all")
             plan, profile = place.folder.kept_plan(), place.folder.profile()
             found = structure.findings(run.target(target), place.schema, plan, profile)
+            counts, lost = objects.count(
+                run.target(target), place.schema, place.folder.catalog(), plan
+            )
+            found += lost
+            run.folder.write_counts(counts)
             run.folder.write_text(
                 "results/structure/all.json", _FINDINGS.dump_json(found, indent=1).decode()
             )

@@ -31,7 +31,7 @@ from migration_assets.postgres.connect import Target
 from migration_assets.progress import Progress
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources.base import SnapshotReader
-from migration_assets.verify import content, real_schema, structure
+from migration_assets.verify import content, objects, real_schema, structure
 from migration_assets.verify.agreement import disagreements
 
 STAGES = ("extract", "content", "values", "structure")
@@ -168,6 +168,9 @@ def _structure(
         # A run takes back what it cannot translate truly, so its absence disproves nothing.
         folder.write_withdrawn(missing)
         found = structure.findings(target, target.schema, without(plan, missing), profile)
+    counts, lost = objects.count(target, target.schema, folder.catalog(), without(plan, missing))
+    folder.write_counts(counts)
+    found += lost
     aside = {slug: m.quarantined for slug, m in folder.manifests().items() if m.quarantined}
     for item in disagreements(reader, target, target.schema, plan, aside):
         category = "references" if item.kind == "check" else "keys"

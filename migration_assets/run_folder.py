@@ -19,6 +19,7 @@ from migration_assets.core import results
 from migration_assets.core.catalog import Catalog, SkippedObject
 from migration_assets.core.plan import Dangling, Plan, with_dangling, without
 from migration_assets.core.profile import Profile
+from migration_assets.core.results import ObjectCount
 
 T = TypeVar("T")
 
@@ -142,7 +143,7 @@ class RunFolder:
 
     def forget_constraints(self) -> None:
         """Drop what is known of the target as a whole: from its constraints to its swap."""
-        for stage in ("constraints", "structure", "swap"):
+        for stage in ("constraints", "structure", "objects", "swap"):
             self.forget(stage)
         (self.path / "withdrawn.json").unlink(missing_ok=True)
         (self.path / "dangling.json").unlink(missing_ok=True)
@@ -167,6 +168,11 @@ class RunFolder:
         """Keep which generated columns of a table came as ordinary ones, and why."""
         text = _WITHDRAWN.dump_json(withdrawn, indent=1).decode()
         self.write_text(f"results/ordinary/{slug}.json", text)
+
+    def write_counts(self, counts: list[ObjectCount]) -> None:
+        """Keep how many objects of each kind there are on either side."""
+        text = _COUNTS.dump_json(counts, indent=1).decode()
+        self.write_text("results/objects/all.json", text)
 
     def catalog(self) -> Catalog:
         """The catalog of this run's snapshot; raises FileNotFoundError before the extract."""
@@ -206,4 +212,5 @@ class RunFolder:
 
 
 _DANGLING: TypeAdapter[tuple[Dangling, ...]] = TypeAdapter(tuple[Dangling, ...])
+_COUNTS: TypeAdapter[list[ObjectCount]] = TypeAdapter(list[ObjectCount])
 _WITHDRAWN: TypeAdapter[tuple[SkippedObject, ...]] = TypeAdapter(tuple[SkippedObject, ...])

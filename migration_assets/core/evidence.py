@@ -270,6 +270,18 @@ class SkippedEvidence(Record):
     sql: str | None = Field(description="Its original SQL, if it has any.")
 
 
+class ObjectEvidence(Record):
+    """Objects of one kind, counted: `source` is `target` plus `reported`."""
+
+    kind: str = Field(description="Kind of object, such as `index`.")
+    source: int = Field(
+        description="Objects that the source declares; a table that is left out stands for all "
+        "that belongs to it."
+    )
+    target: int = Field(description="Those of them that are found in PostgreSQL's catalog.")
+    reported: int = Field(description="Those that do not come along, listed under `skipped`.")
+
+
 class ChecksEvidence(Record):
     """All checks of the run: those of the tables counted, those of the whole target listed."""
 
@@ -307,6 +319,9 @@ class Evidence(Record):
         description="Objects of the loaded schema that are not as planned."
     )
     skipped: tuple[SkippedEvidence, ...] = Field(description="What does not come along, and why.")
+    objects: tuple[ObjectEvidence, ...] = Field(
+        default=(), description="The source's objects counted, by kind; empty before the checks."
+    )
     checks: ChecksEvidence = Field(description="All checks of the run.")
     environment: Environment = Field(description="What the run was made with.")
 

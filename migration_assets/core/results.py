@@ -172,6 +172,16 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class ObjectCount:
+    """Objects of one kind: those the source declares, those in PostgreSQL, those reported."""
+
+    kind: str
+    source: int
+    target: int
+    reported: int
+
+
+@dataclass(frozen=True)
 class SwapResult:
     """The swap: the schema that went live, the one kept as the way back, wall seconds, tries."""
 

@@ -15,6 +15,7 @@ from migration_assets.core.plan import Plan
 from migration_assets.core.results import (
     Finding,
     Manifest,
+    ObjectCount,
     PlanResult,
     SourceResult,
     StageResult,
@@ -36,6 +37,7 @@ STAGES = ("extract", "load", "content", "values", "constraints", "structure", "s
 STAGE_ORDER = ("snapshot", "extract", "load", "checks", *STAGES[2:], "report")
 
 _STATEMENTS: TypeAdapter[tuple[StatementResult, ...]] = TypeAdapter(tuple[StatementResult, ...])
+_COUNTS: TypeAdapter[tuple[ObjectCount, ...]] = TypeAdapter(tuple[ObjectCount, ...])
 _FINDINGS: TypeAdapter[tuple[Finding, ...]] = TypeAdapter(tuple[Finding, ...])
 
 
@@ -112,6 +114,9 @@ def build_evidence(
         constraints=tuple(ev.StatementEvidence(**vars(result)) for result in statements or ()),
         findings=tuple(ev.FindingEvidence(**vars(finding)) for finding in findings or ()),
         skipped=_skipped(folder, plan),
+        objects=tuple(
+            ev.ObjectEvidence(**vars(c)) for c in _list(folder, "objects", _COUNTS) or ()
+        ),
         checks=_summary(built, checks),
         environment=environment(),
     )
