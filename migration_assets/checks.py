@@ -48,9 +48,9 @@ TABLE_CHECKS = {
     "values": "The table's Great Expectations suite, on PostgreSQL.",
 }
 STRUCTURE_CHECKS = {
-    "schema": "Columns, types, nullability, which columns have defaults, and views are as planned.",
-    "keys": "Primary and unique keys, indexes and identity values are as planned.",
-    "references": "Foreign keys and checks are as planned.",
+    "schema": "Columns, types, nullability, defaults, generated columns and views are as planned.",
+    "keys": "Primary and unique keys, indexes with their terms and identity values are as planned.",
+    "references": "Foreign keys and the texts of checks are as planned.",
 }
 _NAMED = 5
 """Keys that the description of a failed check names; the metadata has up to 100."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg2
 import pytest
 
@@ -10,6 +12,7 @@ from migration_assets.core.plan import (
     Conversion,
     ForeignKeyPlan,
     IndexPlan,
+    Plan,
     TablePlan,
     UniquePlan,
 )
@@ -18,6 +21,7 @@ from migration_assets.core.types import PgType
 from migration_assets.postgres.connect import Target
 from migration_assets.verify import identity
 from migration_assets.verify.identity import INSERT, INSERT_TO_REFERENCE, SEQUENCE, IdentityProof
+from migration_assets_tests.command import migrate
 
 ID = ColumnPlan("id", "id", "", PgType("bigint"), Conversion.INTEGER, nullable=False, identity=True)
 
@@ -213,3 +217,34 @@ def test_a_constraint_that_is_checked_at_commit_never_is(db: Database) -> None:
     )
     table = plan(column("r", "bigint"))
     assert db.prove(table, 1) == IdentityProof("t", "id", 1, INSERT)
+
+
+def test_the_proof_inserts_beside_generated_required_checked_and_referring_columns(
+    pg_url: str, schema: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIGRATION_HOME", str(tmp_path / "home"))
+    done = migrate(
+        "CREATE TABLE parents (id INTEGER PRIMARY KEY, name TEXT NOT NULL);"
+        "CREATE TABLE kids (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+        " parent INTEGER NOT NULL REFERENCES parents (id), size INTEGER NOT NULL CHECK (size > 3),"
+        " twice INTEGER AS (size * 2) UNIQUE, code TEXT NOT NULL UNIQUE);"
+        "INSERT INTO parents VALUES (5, 'a');"
+        "INSERT INTO kids (id, parent, size, code) VALUES (7, 5, 4, 'x'), (9, 5, 6, 'y');"
+        "DELETE FROM kids WHERE id = 9",
+        pg_url,
+        schema,
+        tmp_path,
+    )
+    assert done.code == 0, done.evidence["run"]["reasons"]
+    [plan_file] = (tmp_path / "home").glob("shop/runs/*/plan.json")
+    plan = Plan.from_json(plan_file.read_bytes())
+    profile = Profile.from_json((plan_file.parent / "profile.json").read_bytes())
+    proofs = identity.prove(Target(pg_url, schema), schema, plan.tables, profile)
+    assert {(p.table, p.next_value, p.problem) for p in proofs} == {
+        ("parents", 6, None),
+        ("kids", 10, None),
+    }
+    assert {p.table: p.method for p in proofs}["parents"] == identity.INSERT
+    assert done.ask("SELECT id, twice FROM kids") == [(7, 8)]
+    sql = "INSERT INTO kids (parent, size, code) VALUES (5, 8, 'z') RETURNING id"
+    assert done.ask(sql) == [(10,)]

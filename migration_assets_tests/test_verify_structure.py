@@ -386,3 +386,44 @@ def test_five_hundred_tables_are_compared_within_three_seconds(
     print(f"catalog {catalog_seconds:.2f} s, with identity proof {seconds:.2f} s")
     assert catalog_seconds < 1
     assert seconds < 4
+
+
+def test_other_text_of_default_check_index_or_generated_column_is_found(
+    pg_url: str, schema: str
+) -> None:
+    plan = TablePlan(
+        "t",
+        "t",
+        "t",
+        (
+            ColumnPlan("a", "a", "", PgType("bigint"), Conversion.INTEGER, default="1 + 1"),
+            ColumnPlan("b", "b", "", PgType("bigint"), Conversion.INTEGER, generated='"a" * 2'),
+        ),
+        checks=(CheckPlan("t_check", '"a" > 0'),),
+        indexes=(
+            IndexPlan("t_part", ('"a"',), where='"a" > 5'),
+            IndexPlan("t_term", ('("a" + 1)',)),
+        ),
+    )
+    made = {
+        "b": "a * 3",
+        "a": "1 + 2",
+        "t_check": "a > 1",
+        "t_part": "a > 6",
+        "t_term": "a + 2",
+    }
+    same = {"b": "a * 2", "a": "1 + 1", "t_check": "a > 0", "t_part": "a > 5", "t_term": "a + 1"}
+    for texts, wanted in ((made, set(made)), (same, set())):
+        with psycopg2.connect(pg_url) as connection, connection.cursor() as cursor:
+            statements = [
+                f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema};",
+                f"CREATE TABLE {schema}.t (a bigint DEFAULT ({texts['a']}),",
+                f"b bigint GENERATED ALWAYS AS ({texts['b']}) STORED,",
+                f"CONSTRAINT t_check CHECK ({texts['t_check']}));",
+                f"CREATE INDEX t_part ON {schema}.t (a) WHERE {texts['t_part']};",
+                f"CREATE INDEX t_term ON {schema}.t (({texts['t_term']}));",
+            ]
+            cursor.execute(" ".join(statements))
+        found = structure.findings(Target(pg_url, schema), schema, Plan((plan,)), Profile({}))
+        assert {finding.object for finding in found} == wanted
+        assert all("planned" in finding.problem for finding in found)
