@@ -200,13 +200,18 @@ def _write(
     path, part = f"{root}/{name}", f"{root}/{name}.part"
     lanes = LaneFactsCollector(table)
     facts = {column.name: FactsCollector() for column in plan.stored_columns}
+    before = {
+        column.name: FactsCollector()
+        for column in plan.stored_columns
+        if plan.transformed(column.source)
+    }
     with (
         LedgerWriter(folder.ledger_part(plan.slug), table.name) as ledger,
         QuarantineWriter(folder.quarantine_part(plan.slug), table.name) as quarantine,
     ):
-        converter = TableConverter(table, plan, ledger, quarantine)
+        converter = TableConverter(table, plan, ledger, quarantine, folder.migration)
         with (
-            ahead(_converted(raws, converter, lanes)) as ready,
+            ahead(_converted(raws, converter, lanes, before)) as ready,
             Sink(filesystem, part) as sink,
             parquet_writer(sink, plan) as writer,
         ):
@@ -220,6 +225,8 @@ def _write(
             rows = pq.read_metadata(file).num_rows
         filesystem.move(part, path)
     found = {name: collector.finish() for name, collector in facts.items()}
+    # What the source's values became is judged before the user's own transforms changed them.
+    untouched = found | {name: collector.finish() for name, collector in before.items()}
     stays = converter.rows - quarantine.rows
     return _Written(
         path=name,
@@ -233,17 +240,22 @@ def _write(
         set_aside=dict(quarantine.counts),
         mismatches=(
             *lanes.mismatches(plan),
-            *parquet_mismatches(plan, lanes.kept(), found, stays, rows, converter.grown),
+            *parquet_mismatches(plan, lanes.kept(), untouched, stays, rows, converter.grown),
         ),
     )
 
 
 def _converted(
-    raws: Iterable[pa.RecordBatch], converter: TableConverter, lanes: LaneFactsCollector
+    raws: Iterable[pa.RecordBatch],
+    converter: TableConverter,
+    lanes: LaneFactsCollector,
+    before: Mapping[str, FactsCollector],
 ) -> Iterator[pa.RecordBatch]:
     for raw in raws:
         converted = converter.convert_whole(raw)
         lanes.add(raw, converted.taken)
+        for name, collector in before.items():
+            collector.add(converted.untouched.column(name))
         yield converted.batch
 
 

@@ -242,7 +242,9 @@ def _expected(
             return replace(expected, sum_low=lanes[Lane.INT].sum_low), int
         case Conversion.DOUBLE if kinds == {Lane.REAL}:
             return lanes[Lane.REAL], float
-        case Conversion.DECIMAL if kinds == {Lane.REAL} and pa.types.is_decimal(column.type.arrow):
+        case Conversion.DECIMAL if kinds == {Lane.REAL} and pa.types.is_decimal(
+            column.converted_type.arrow
+        ):
             return lanes[Lane.REAL], Decimal
         case Conversion.TEXT | Conversion.JSON if kinds == {Lane.TEXT}:
             return replace(expected, bytes=(lanes[Lane.TEXT].bytes or 0) + grown), int

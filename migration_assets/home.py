@@ -35,6 +35,7 @@ from migration_assets.core.config import MigrationConfig, TargetConfig
 from migration_assets.errors import InputError
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources import absolute_url
+from migration_assets.transforms.function import located
 
 VARIABLE = "MIGRATION_HOME"
 DEFAULT = "migrations"
@@ -115,7 +116,9 @@ def load(home: Path, name: str) -> Migration:
     config = read_config(path)
     if config.name != name:
         raise InputError(f'{path}: name "{config.name}" must be that of its folder, "{name}"')
-    return Migration(home=home, folder=folder, config=_with_passwords(config, folder))
+    return Migration(
+        home=home, folder=folder, config=located(_with_passwords(config, folder), folder)
+    )
 
 
 def _with_passwords(config: MigrationConfig, folder: Path) -> MigrationConfig:

@@ -31,10 +31,17 @@ class RunFolder:
     Attributes:
         path: the run's local folder.
         storage: a ``pyarrow.fs`` URI for Parquet, None for ``<path>/extract``.
+        home: the migration's folder, None for the one that ``path`` is in (``runs/<id>``).
     """
 
     path: Path
     storage: str | None = None
+    home: Path | None = None
+
+    @property
+    def migration(self) -> Path:
+        """The migration's folder, where the functions of its transforms may be."""
+        return self.home or self.path.parent.parent
 
     def create(self) -> RunFolder:
         """Make the folders (0700) if they are not there; returns self."""

@@ -22,6 +22,7 @@ from migration_assets.home import Migration
 from migration_assets.sources import open_source
 from migration_assets.sources.base import SnapshotReader
 from migration_assets.state import State
+from migration_assets.transforms.table import check
 
 BATCH = 200
 """Tables of one op; Dagster's cost of a step grows with the square of its assets."""
@@ -210,7 +211,9 @@ def profiled(
         slugs if spill else (),
         run.progress,
     )
-    return profile, build_plan(catalog, profile, config)
+    plan = build_plan(catalog, profile, config)
+    check(plan, run.folder.migration)
+    return profile, plan
 
 
 def _refuse_orphans(catalog: Catalog, profile: Profile, plan: Plan) -> None:

@@ -19,6 +19,7 @@ from migration_assets.progress import Progress
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources import open_source
 from migration_assets.sources.base import SnapshotReader
+from migration_assets.transforms.table import check
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,14 @@ class LocalRun:
     progress: Progress
 
     def plan(self) -> Plan:
-        """The plan of this snapshot under the configuration."""
-        return build_plan(self.catalog, self.profile, self.config.plan)
+        """The plan of this snapshot under the configuration.
+
+        Raises:
+            InputError: it can not be, or a transform can not be used.
+        """
+        plan = build_plan(self.catalog, self.profile, self.config.plan)
+        check(plan, self.folder.migration)
+        return plan
 
 
 @contextmanager
@@ -51,13 +58,11 @@ def local_run(source_url: str, name: str | None = None, spill: bool = False) -> 
     """
     source = open_source(source_url)
     source.check()
-    config = (
-        home.load(home.home_path(), name).config
-        if name
-        else MigrationConfig(name="plan", source=source_url)
-    )
+    migration = home.load(home.home_path(), name) if name else None
+    config = migration.config if migration else MigrationConfig(name="plan", source=source_url)
     with tempfile.TemporaryDirectory(prefix="migration_assets_") as temporary:
-        folder = RunFolder(Path(temporary) / "run").create()
+        place = migration.folder if migration else Path(temporary)
+        folder = RunFolder(Path(temporary) / "run", home=place).create()
         progress = Progress(folder.path / "progress")
         reader = source.take_snapshot(folder.snapshot)
         try:

@@ -13,6 +13,7 @@ from migration_assets.core.config import MigrationConfig
 from migration_assets.home import Migration, fill_templates
 from migration_assets.sources import open_source
 from migration_assets.state import State
+from migration_assets.transforms.function import located
 
 
 class DatabaseMigrationComponent(dg.StateBackedComponent, MigrationConfig, dg.Resolvable):
@@ -67,7 +68,7 @@ class DatabaseMigrationComponent(dg.StateBackedComponent, MigrationConfig, dg.Re
         """The configuration with its folder."""
         folder = (self._folder or Path.cwd() / self.name).absolute()
         config = MigrationConfig.model_validate(self.model_dump(by_alias=True))
-        return Migration(home=folder.parent, folder=folder, config=config)
+        return Migration(home=folder.parent, folder=folder, config=located(config, folder))
 
     @property
     def defs_state_config(self) -> DefsStateConfig:

@@ -75,7 +75,7 @@ class Aside:
     """
 
     def __init__(self, length: int) -> None:
-        self._length = length
+        self.length = length
         self._found: list[tuple[str, SetAside]] = []
 
     def add(self, column: ColumnPlan, found: Iterable[SetAside]) -> None:
@@ -90,7 +90,7 @@ class Aside:
     @property
     def mask(self) -> Mask:
         """The rows as a mask."""
-        return mask_of(np.concatenate([item.rows for _, item in self._found]), self._length)
+        return mask_of(np.concatenate([item.rows for _, item in self._found]), self.length)
 
     def listed(self) -> tuple[Rows, list[str], list[str]]:
         """The rows in order, all errors of each in one line, and each one's first cause."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,7 @@ from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.profile import Lane
 from migration_assets.errors import NotProvenError
 from migration_assets.ledger import LedgerWriter, QuarantineWriter
+from migration_assets.transforms.table import TableTransforms, transforms_of
 
 CONVERSIONS: Mapping[Conversion, Convert] = {
     Conversion.INTEGER: numbers.to_integer,
@@ -63,10 +65,12 @@ class ConvertedBatch:
         taken: position of a source column -> rows of the raw batch whose value did not go into
             ``batch``: all those of rows set aside, and single values that became NULL. Columns
             that lost nothing are absent.
+        untouched: ``batch`` before the user's own transforms; the same where there are none.
     """
 
     batch: pa.RecordBatch
     taken: Mapping[int, Mask]
+    untouched: pa.RecordBatch
 
 
 class TableConverter:
@@ -77,6 +81,10 @@ class TableConverter:
         plan: what becomes of the table, and of its anomalies.
         ledger: takes every value that changes.
         quarantine: takes every row that is set aside; without one such a row is an error.
+        folder: the migration's, where functions of transforms may be.
+
+    Raises:
+        InputError: a transform that can not be used.
     """
 
     def __init__(
@@ -85,6 +93,7 @@ class TableConverter:
         plan: TablePlan,
         ledger: LedgerWriter,
         quarantine: QuarantineWriter | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.grown: dict[str, int] = {}
         """By how many bytes the texts of a source column grew through entries in the ledger."""
@@ -92,7 +101,12 @@ class TableConverter:
         self._plan = plan
         self._ledger = ledger
         self._quarantine = quarantine
-        self._schema = parquet_schema(plan)
+        self._columns = tuple(
+            replace(column, type=column.converted_type) if column.converted else column
+            for column in plan.stored_columns
+        )
+        self._schema = pa.schema([(c.name, c.type.arrow) for c in self._columns])
+        self._transforms = transforms_of(plan, folder)
         self._position = {column.name: place for place, column in enumerate(table.columns)}
         self._zones = {
             column.source: Zone(column.source_timezone)
@@ -111,14 +125,11 @@ class TableConverter:
         """Convert one raw batch; changes and rows set aside are written when this returns.
 
         Raises:
-            NotProvenError: a value whose policy is ``fail``, or a converted value that does not
-                lead back to the source's; names table, column and key.
+            NotProvenError: a value whose policy is ``fail``, a converted value that does not lead
+                back to the source's, or a transform that failed; names table, column and key.
         """
         lanes = lanes_of(raw)
-        done = [
-            (column, self._column(column, lanes, raw.num_rows))
-            for column in self._plan.stored_columns
-        ]
+        done = [(column, self._column(column, lanes, raw.num_rows)) for column in self._columns]
         batch = pa.RecordBatch.from_arrays([part.array for _, part in done], schema=self._schema)
         aside = Aside(raw.num_rows)
         taken: dict[int, Mask] = {}
@@ -127,17 +138,50 @@ class TableConverter:
             if len(part.emptied):
                 taken[self._position[column.source]] = mask_of(part.emptied, raw.num_rows)
         if aside.rows:
+            batch = batch.filter(pa.array(~aside.mask))
+        untouched = batch
+        if self._transforms is not None:
+            batch, untouched = self._transformed(self._transforms, batch, lanes, aside)
+        if aside.rows:
             self._set_aside(aside, lanes)
             gone = aside.mask
-            batch = batch.filter(pa.array(~gone))
-            for column in self._plan.stored_columns:
+            for column in self._columns:
                 place = self._position[column.source]
                 taken[place] = taken[place] | gone if place in taken else gone
         for column, part in done:
             if part.changes:
                 self._enter(column, part, lanes, aside)
         self.rows += raw.num_rows
-        return ConvertedBatch(batch, taken)
+        return ConvertedBatch(batch, taken, untouched)
+
+    def _transformed(
+        self, transforms: TableTransforms, batch: pa.RecordBatch, lanes: BatchLanes, aside: Aside
+    ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        """The batch after the user's transforms and before them, both without rows set aside.
+
+        Args:
+            transforms: of the table.
+            batch: the rows that stay so far.
+            lanes: of the whole raw batch.
+            aside: is added to.
+        """
+        length = aside.length
+        kept = np.flatnonzero(~aside.mask) if aside.rows else np.arange(length)
+        made = transforms.apply(batch, lambda rows: self._keys(lanes, kept[rows]))
+        after = pa.RecordBatch.from_arrays(
+            list(made.columns.values()), schema=parquet_schema(self._plan)
+        )
+        for column, found in made.aside:
+            aside.add(column, [replace(found, rows=kept[found.rows])])
+        gone = aside.mask if made.aside else np.zeros(length, np.bool_)
+        for source, change in made.changes:
+            left = change.without(gone[kept])
+            keys = self._keys(lanes, kept[left.rows])
+            self._ledger.add(keys, source, left.before, left.after, left.rule)
+        if not made.aside:
+            return after, batch
+        staying = pa.array(~gone[kept])
+        return after.filter(staying), batch.filter(staying)
 
     def _column(self, plan: ColumnPlan, lanes: BatchLanes, rows: int) -> Settled:
         found = {

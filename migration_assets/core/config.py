@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
 
 from migration_assets.core.naming import MAX_IDENTIFIER_BYTES
 from migration_assets.core.plan import Conversion, Plan
@@ -150,7 +158,7 @@ class TransformConfig(StrictModel):
         expression: SQL-like expression over Arrow columns.
         function: ``module:function`` of a RecordBatch.
         type: target type if it changes.
-        inverse: value map, expression or function that leads back.
+        inverse: value map, expression or function that leads back; true inverts a value map.
     """
 
     column: str | None = None
@@ -162,7 +170,9 @@ class TransformConfig(StrictModel):
     expression: str | None = None
     function: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     type: TypeText | None = None
-    inverse: dict[str, Any] | str | None = None
+    inverse: Annotated[
+        bool | dict[str, str | int | float | bool | None] | str | None, BeforeValidator(_text_keys)
+    ] = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> TransformConfig:
@@ -171,6 +181,12 @@ class TransformConfig(StrictModel):
             raise ValueError("a transform has exactly one of values, expression and function")
         if self.column is None and self.function is None:
             raise ValueError("a transform without column must be a function")
+        if self.column is None and self.type is not None:
+            raise ValueError("a type is that of one column: name it with column")
+        if self.name is not None and (":" in self.name or not self.name.strip()):
+            raise ValueError("a name must have a letter, and no colon")
+        if self.values is None and self.otherwise != "keep":
+            raise ValueError("otherwise belongs to values")
         return self
 
 
@@ -238,6 +254,19 @@ class PlanConfig(StrictModel):
     indexes: dict[str, list[IndexConfig]] = {}
     constraints: dict[str, list[ConstraintConfig]] = {}
 
+    _modules: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def modules(self) -> Mapping[str, str]:
+        """Import path of a function -> hash of its module's source, as far as it was looked for."""
+        return self._modules
+
+    def located(self, modules: Mapping[str, str]) -> Self:
+        """The same configuration with the hashes of the modules of its functions."""
+        copy = self.model_copy()
+        copy._modules = dict(modules)
+        return copy
+
     @model_validator(mode="after")
     def _nothing_silently_ignored(self) -> PlanConfig:
         place = first_unhonoured(self.model_dump())
@@ -298,4 +327,5 @@ class MigrationConfig(PlanConfig):
     @property
     def plan(self) -> PlanConfig:
         """The part that shapes the plan."""
-        return PlanConfig(**{name: getattr(self, name) for name in PlanConfig.model_fields})
+        fields = {name: getattr(self, name) for name in PlanConfig.model_fields}
+        return PlanConfig(**fields).located(self._modules)

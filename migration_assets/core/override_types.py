@@ -79,7 +79,6 @@ def overridden(
     usual: Choice,
     unfit: str,
     identity: bool = False,
-    transformed: bool = False,
 ) -> Choice:
     """The choice that the user made.
 
@@ -91,7 +90,6 @@ def overridden(
         usual: the choice without it.
         unfit: the policy for values that do not fit.
         identity: the column takes its next number by itself.
-        transformed: other values than those of the profile will arrive.
 
     Raises:
         InputError: the conversion does not lead to the type, or no value there is can have it.
@@ -116,16 +114,16 @@ def overridden(
             f"choose {', '.join(INTEGERS)}"
         )
     takes = _TAKES[conversion]
-    if profile.lanes and not transformed and not takes & profile.lanes.keys():
+    if profile.lanes and not takes & profile.lanes.keys():
         held = " and ".join(f"{lane} values" for lane in profile.lanes)
         raise InputError(
             f"{place}: the column holds only {held}, of which {conversion} makes no {kind.sql}; "
-            "choose another type or conversion, or a transform that leads there"
+            "choose another type or conversion, or the type of a transform that leads there"
         )
     reason = "overrides: of defs.yaml"
     if usual.type != kind:
         reason += f" (else {usual.type.sql})"
-    if profile.lanes and not transformed and not holds(kind, profile):
+    if profile.lanes and not holds(kind, profile):
         reason += f"; not every value is known to fit: policy unfit, {unfit}"
     return Choice(kind, conversion, reason)
 

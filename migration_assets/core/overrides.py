@@ -51,11 +51,6 @@ class Overrides:
         override = self.column(table, column)
         return override.type is not None or override.conversion is not None
 
-    def transformed(self, table: str, column: str) -> bool:
-        """Whether other values than the source's arrive in a column."""
-        transforms = self._config.transforms.get(table, ())
-        return any(transform.column in {None, column} for transform in transforms)
-
     def source_timezone(self, table: str, column: str) -> str | None:
         """The zone that naive timestamps of a column are meant in, None if nobody knows."""
         return (

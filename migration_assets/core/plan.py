@@ -72,6 +72,7 @@ class ColumnPlan:
         reason: why this type; deciding: the value that decided, for people.
         policies: (anomaly, choice) where it is not the default.
         source_timezone: zone that the source's times are meant in, of the conversion ``zoned``.
+        converted: the type that values have before transforms, None where it is ``type``.
     """
 
     source: str
@@ -92,6 +93,12 @@ class ColumnPlan:
     source_default: str | None = None
     source_generated: str | None = None
     source_timezone: str | None = None
+    converted: PgType | None = None
+
+    @property
+    def converted_type(self) -> PgType:
+        """The type that the source's values are converted to, which transforms may change."""
+        return self.converted or self.type
 
     def policy(self, anomaly: str) -> str:
         """What is done about an anomaly of this column; raises KeyError."""
@@ -105,6 +112,56 @@ class Origin(StrEnum):
     FOREIGN_KEY = "foreign key"
     """An index that serves a foreign key, which the source has none for."""
     DEFINITION = "defs.yaml"
+
+
+Word = str | int | float | bool | None
+"""A value of a value map, as YAML has it."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How values are made of values: one of a value map, an expression or a function.
+
+    Attributes:
+        values: text of a value -> what becomes of it; None for none.
+        expression: over the columns of a batch.
+        function: ``module:function`` of a record batch.
+        module_hash: hash of the source of the function's module.
+    """
+
+    values: tuple[tuple[str, Word], ...] | None = None
+    expression: str | None = None
+    function: str | None = None
+    module_hash: str | None = None
+
+
+@dataclass(frozen=True)
+class TransformPlan:
+    """One transform of the user's own.
+
+    Attributes:
+        name: shown in the ledger as ``transform:<name>``.
+        column: source name of its column, None for the whole table.
+        recipe: what it does.
+        otherwise: what becomes of values that a value map does not name: keep, null or fail.
+        type: the column's type after it, None for a whole table.
+        inverse: leads back; each value that it leads back to itself needs no entry in the ledger.
+        fixed: source columns that a transform of the whole table must leave as they are: those tied
+            by foreign keys, and one that takes its next number by itself.
+    """
+
+    name: str
+    column: str | None
+    recipe: Recipe
+    otherwise: str = "keep"
+    type: PgType | None = None
+    inverse: Recipe | None = None
+    fixed: tuple[str, ...] = ()
+
+    @property
+    def rule(self) -> str:
+        """The rule in the ledger."""
+        return f"transform:{self.name}"
 
 
 @dataclass(frozen=True)
@@ -177,6 +234,7 @@ class TablePlan:
             the first unique key without NULLs, else empty (rows are told by their number).
         policies: (anomaly, choice) where it is not the default.
         dropped: source names of columns that the user leaves out.
+        transforms: the user's own, in the order in which they are applied.
     """
 
     source: str
@@ -193,6 +251,11 @@ class TablePlan:
     comment: str | None = None
     policies: Resolved = ()
     dropped: tuple[str, ...] = ()
+    transforms: tuple[TransformPlan, ...] = ()
+
+    def transformed(self, column: str) -> bool:
+        """Whether transforms may change the column of this source name."""
+        return any(transform.column in {None, column} for transform in self.transforms)
 
     def policy(self, anomaly: str) -> str:
         """What is done about an anomaly of the table's rows; raises KeyError."""

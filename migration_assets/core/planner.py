@@ -21,6 +21,7 @@ from migration_assets.core.policies import Resolved, choice_of
 from migration_assets.core.profile import ColumnProfile, Lane, Profile, TableProfile
 from migration_assets.core.target_names import renaming, target_names
 from migration_assets.core.timezones import in_zone, loosened, means_zone, without_effect, zoned
+from migration_assets.core.transform_plan import with_transforms
 from migration_assets.core.translate import (
     Relation,
     UntranslatableError,
@@ -80,6 +81,7 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
         plans[table.name] = with_generated(plan, table, catalog.dialect, skipped)
         name, target = table.name, names[table.name]
         decisions += renaming(name, None, name, target, config.naming, name in wished)
+    plans = with_transforms(plans, catalog, config, skipped, decisions)
     constraints = ConstraintPlanner(catalog, plans, profile, skipped, decisions, config.naming)
     finished = with_own(
         [constraints.table(table) for table in tables],
@@ -145,7 +147,6 @@ def _choices(
             choices[member],
             choice_of(overrides.column_policies(*member), "unfit"),
             identity=member in identities,
-            transformed=overrides.transformed(*member),
         )
     pairs: list[tuple[ColumnId, ColumnId]] = [
         ((table.name, child), (key.ref_table, parent))

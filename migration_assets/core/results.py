@@ -66,6 +66,20 @@ class Manifest:
     set_aside: dict[str, int] = field(default_factory=dict)
 
 
+def rule_and_column(key: str) -> tuple[str, str]:
+    """The rule and the source column of a key of :attr:`Manifest.ledger`.
+
+    >>> rule_and_column("transform:words:status")
+    ('transform:words', 'status')
+    """
+    rule, _, column = key.partition(":")
+    if rule == "transform":
+        # The name of a transform has no colon.
+        name, _, column = column.partition(":")
+        rule = f"{rule}:{name}"
+    return rule, column
+
+
 @dataclass(frozen=True)
 class LoadResult:
     """One table's load: rows and COPY bytes sent, wall seconds."""

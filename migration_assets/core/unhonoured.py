@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-KEYS = frozenset({"transforms"})
+KEYS: frozenset[str] = frozenset()
 """Keys of any level that nothing reads so far."""
 
 _ORDINARY: tuple[object, ...] = (None, False, "keep", {}, [])

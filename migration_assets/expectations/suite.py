@@ -17,10 +17,11 @@ from pydantic import TypeAdapter
 from migration_assets.core.config import ExpectationConfig
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.profile import ColumnProfile, Lane, TableProfile
-from migration_assets.core.results import ColumnFacts, Manifest
+from migration_assets.core.results import ColumnFacts, Manifest, rule_and_column
 from migration_assets.errors import InputError
 from migration_assets.expectations.arguments import columns_named, exact_number
 
+_INTEGERS = frozenset({"smallint", "integer", "bigint"})
 LENGTH_VALUES = 4_000_000
 """Texts measured per table: ``length`` costs about 0.1 s per million, so wide text tables stop."""
 
@@ -88,7 +89,8 @@ def derive_suite(
             facts = manifest.facts.get(column.name)
             derived += _presence(column, facts, manifest.rows)
             derived += _range(column, facts)
-            length = _length(column, facts, profile.columns.get(column.source), manifest)
+            texts = None if table.transformed(column.source) else profile.columns.get(column.source)
+            length = _length(column, facts, texts, manifest)
             if length is not None and manifest.rows <= budget:
                 budget -= manifest.rows
                 derived.append(length)
@@ -141,7 +143,7 @@ def _range(column: ColumnPlan, facts: ColumnFacts | None) -> Iterator[Expectatio
         bound = _number(column, text)
         if bound is not None:
             yield _equal(f"expect_column_{side}_to_be_between", column, bound)
-    if column.conversion is Conversion.INTEGER and facts.sum_low is not None:
+    if column.type.name in _INTEGERS and facts.sum_low is not None:
         total = facts.sum_low + ((facts.sum_high or 0) << 32)
         yield _equal("expect_column_sum_to_be_between", column, total)
 
@@ -150,7 +152,7 @@ def _number(column: ColumnPlan, text: str | None) -> int | float | None:
     """An extreme as PostgreSQL's driver will give it, None where the two cannot be compared."""
     if text is None:
         return None
-    if column.type.name in {"smallint", "integer", "bigint"}:
+    if column.type.name in _INTEGERS:
         return int(text)
     if column.type.name in {"double precision", "numeric"}:
         number = exact_number(text)
@@ -166,7 +168,7 @@ def _length(
         return None
     if facts is None or not facts.values or set(source.lanes) != {Lane.TEXT}:
         return None
-    if any(key.split(":", 1)[1:] == [column.source] for key in manifest.ledger):
+    if any(rule_and_column(key)[1] == column.source for key in manifest.ledger):
         return None
     return _column("expect_column_value_lengths_to_be_between", column, max_value=source.text_chars)
 

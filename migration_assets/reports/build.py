@@ -23,6 +23,7 @@ from migration_assets.core.results import (
     StepFailure,
     SwapResult,
     TargetResult,
+    rule_and_column,
 )
 from migration_assets.postgres.connect import redact
 from migration_assets.reports import tables
@@ -279,8 +280,8 @@ def _ledger(folder: RunFolder, manifests: dict[str, Manifest]) -> ev.LedgerEvide
     rules = tuple(
         ev.LedgerRule(rule=rule, table=manifest.source, column=column, count=count)
         for manifest in manifests.values()
-        for (rule, _, column), count in (
-            (key.partition(":"), count) for key, count in sorted(manifest.ledger.items())
+        for (rule, column), count in (
+            (rule_and_column(key), count) for key, count in sorted(manifest.ledger.items())
         )
     )
     return ev.LedgerEvidence(
