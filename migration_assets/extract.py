@@ -1,17 +1,18 @@
 """Extract: the lanes of one snapshot become Parquet files, each beside a manifest.
 
 Every table is read once. While its lanes are profiled they are kept on local disk (the *spill*,
-Arrow IPC with lz4), because the plan needs the whole profile before the first value can be
-converted; the spill is gone when the Parquet file stands.
+Arrow IPC with lz4), because the plan needs the whole profile before it is known how to convert
+the first value. A table of many batches is converted meanwhile by the plan that its first rows
+suggest (``begun``); if the plan of the whole profile is another one, the spill is converted by
+that. The spill is gone when the Parquet file stands.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,26 +20,19 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from migration_assets.convert import TableConverter
+from migration_assets.begun import Beginning, Begun, Suggest
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.plan import TablePlan
 from migration_assets.core.profile import Lane, Profile, TableProfile
-from migration_assets.core.results import ColumnFacts, Manifest
+from migration_assets.core.results import Manifest
 from migration_assets.errors import BrokenOffError, MigrationError
-from migration_assets.facts import (
-    FactsCollector,
-    LaneFacts,
-    LaneFactsCollector,
-    parquet_mismatches,
-    source_mismatches,
-)
-from migration_assets.ledger import LedgerWriter, QuarantineWriter
-from migration_assets.parquet_file import Sink, parquet_writer
+from migration_assets.facts import source_mismatches
+from migration_assets.parquet_file import write_parquet
 from migration_assets.pipeline import ahead
 from migration_assets.profiler import TableProfiler
 from migration_assets.progress import Progress
 from migration_assets.run_folder import RunFolder
-from migration_assets.sources.base import LanesMissing, SnapshotReader
+from migration_assets.sources.base import LanesMissing, SnapshotReader, SourceFacts
 
 Lanes = dict[str, tuple[Lane, ...]]
 
@@ -50,8 +44,9 @@ def read_profile(
     slugs: Mapping[str, str],
     spill: Collection[str],
     progress: Progress,
-) -> Profile:
-    """Read every table of a snapshot once and return the facts of its values.
+    suggest: Suggest | None = None,
+) -> tuple[Profile, dict[str, Begun]]:
+    """Read every table of a snapshot once.
 
     Args:
         reader: the snapshot.
@@ -60,32 +55,50 @@ def read_profile(
         slugs: source name -> slug. Tables without one are left out.
         spill: source names of the tables whose lanes are kept for :func:`write_table`.
         progress: shown as stage ``profile``.
+        suggest: the plan of a table by the profile of its first rows, None where there is none;
+            without it no table is converted while it is read.
+
+    Returns:
+        The facts of all values, and what was begun of tables that are large, by source name.
 
     Raises:
         MigrationError: a table could not be read; names it.
     """
-    tables = {}
-    for table in catalog.tables:
-        if table.name not in slugs:
-            continue
-        path = folder.raw(slugs[table.name]) if table.name in spill else None
-        with _naming(table), progress.task("profile", table.name, table.rows) as advance:
-            lanes = dict(reader.expected_lanes(table))
-            while table.name not in tables:
-                try:
-                    tables[table.name] = _profile(reader, table, lanes, path, advance)
-                except LanesMissing as missing:
-                    lanes = widened(lanes, missing)
-    return Profile(tables)
+    tables: dict[str, TableProfile] = {}
+    begun: dict[str, Begun] = {}
+    with ExitStack() as undo:
+        for table in catalog.tables:
+            if table.name not in slugs:
+                continue
+            path = folder.raw(slugs[table.name]) if table.name in spill else None
+            with _naming(table), progress.task("profile", table.name, table.rows) as advance:
+                lanes = dict(reader.expected_lanes(table))
+                while table.name not in tables:
+                    try:
+                        with Beginning(reader, table, lanes, folder, suggest) as beginning:
+                            profile = _profile(reader, table, lanes, path, beginning, advance)
+                            tables[table.name] = profile
+                    except LanesMissing as missing:
+                        lanes = widened(lanes, missing)
+                if beginning.begun is not None:
+                    begun[table.name] = beginning.begun
+                    undo.callback(beginning.begun.settled, None, folder)
+        undo.pop_all()
+    return Profile(tables), begun
 
 
 def write_table(
-    reader: SnapshotReader, table: Table, plan: TablePlan, folder: RunFolder, progress: Progress
+    reader: SnapshotReader,
+    table: Table,
+    plan: TablePlan,
+    folder: RunFolder,
+    progress: Progress,
+    begun: Begun | None = None,
 ) -> Manifest:
     """Convert one table into its Parquet file and prove the file against the source.
 
     The proof has three links. The source's own engine counts and sums the table (beside the
-    conversion, in a connection of its own); the same facts are computed of the lanes that were
+    rest, in a connection of its own); the same facts are computed of the lanes that were
     read, and of the very batches that were handed to the Parquet writer; and the finished file's
     metadata is read back for its count of rows. The file's values are not decoded again here:
     the content check decodes all of them against what was loaded.
@@ -97,16 +110,19 @@ def write_table(
         folder: holds the spill, if there is one (else the table is read again), and takes the
             Parquet file and the parts of ledger and quarantine.
         progress: shown as stage ``extract``.
+        begun: what :func:`read_profile` has done already, settled by this plan.
 
     Raises:
         MigrationError: the table could not be read or converted; names it.
     """
     started = time.monotonic()
     spill = folder.raw(plan.slug)
+    out = begun.written if begun else None
     with _naming(table), ThreadPoolExecutor(1) as beside:
-        counting = beside.submit(reader.facts, table)
-        lanes = {} if spill.exists() else known_lanes(reader, folder, table)
-        out = None
+        counting: Callable[[], SourceFacts] = (
+            (lambda: begun.facts) if begun else beside.submit(reader.facts, table).result
+        )
+        lanes = {} if out or spill.exists() else known_lanes(reader, folder, table)
         while out is None:
             try:
                 with (
@@ -114,10 +130,10 @@ def write_table(
                     # A spill is read so fast that a thread of its own would only hold memory.
                     ahead(reader.read(table, lanes)) if lanes else _spilled(spill) as raws,
                 ):
-                    out = _write(raws, table, plan, folder, advance)
+                    out = write_parquet(raws, table, plan, folder, advance)
             except LanesMissing as missing:
                 lanes = widened(lanes, missing)
-        source = counting.result()
+        source = counting()
     spill.unlink(missing_ok=True)
     mismatches = (
         *source_mismatches(plan, source, out.lanes, out.read),
@@ -152,111 +168,25 @@ def open_parquet(folder: RunFolder, manifest_path: str) -> pq.ParquetFile:
     return pq.ParquetFile(f"{root}/{manifest_path}", filesystem=filesystem, buffer_size=1 << 20)
 
 
-@dataclass(frozen=True)
-class _Written:
-    """What came out of writing one Parquet file."""
-
-    path: str
-    read: int
-    rows: int
-    bytes: int
-    digest: str
-    lanes: LaneFacts
-    facts: dict[str, ColumnFacts]
-    ledger: dict[str, int]
-    set_aside: dict[str, int]
-    mismatches: tuple[str, ...]
-
-
 def _profile(
     reader: SnapshotReader,
     table: Table,
     lanes: Lanes,
     path: Path | None,
+    beginning: Beginning,
     advance: Callable[[int], None],
 ) -> TableProfile:
     """Read a table with these lanes; raises LanesMissing, and then leaves no spill."""
     profiler = TableProfiler(table)
     with _Spill(path) as spill, ahead(reader.read(table, lanes)) as batches:
         for raw in batches:
+            beginning.add(raw, profiler)
             spill.write(raw)
             profiler.update(raw)
             advance(raw.num_rows)
     return profiler.finish(
         reader.next_value(table), reader.orphans(table), reader.case_folds(table)
     )
-
-
-def _write(
-    raws: Iterable[pa.RecordBatch],
-    table: Table,
-    plan: TablePlan,
-    folder: RunFolder,
-    advance: Callable[[int], None],
-) -> _Written:
-    """Convert raw batches into the table's Parquet file; read, convert and write overlap."""
-    filesystem, root = folder.filesystem()
-    name = f"{plan.slug}.parquet"
-    path, part = f"{root}/{name}", f"{root}/{name}.part"
-    lanes = LaneFactsCollector(table)
-    facts = {column.name: FactsCollector() for column in plan.stored_columns}
-    before = {
-        column.name: FactsCollector()
-        for column in plan.stored_columns
-        if plan.transformed(column.source)
-    }
-    with (
-        LedgerWriter(folder.ledger_part(plan.slug), table.name) as ledger,
-        QuarantineWriter(folder.quarantine_part(plan.slug), table.name) as quarantine,
-    ):
-        converter = TableConverter(table, plan, ledger, quarantine, folder.migration)
-        with (
-            ahead(_converted(raws, converter, lanes, before)) as ready,
-            Sink(filesystem, part) as sink,
-            parquet_writer(sink, plan) as writer,
-        ):
-            for batch in ready:
-                if batch.num_rows:
-                    writer.write_batch(batch)
-                for column, array in zip(facts.values(), batch.columns, strict=True):
-                    column.add(array)
-                advance(batch.num_rows)
-        with filesystem.open_input_file(part) as file:
-            rows = pq.read_metadata(file).num_rows
-        filesystem.move(part, path)
-    found = {name: collector.finish() for name, collector in facts.items()}
-    # What the source's values became is judged before the user's own transforms changed them.
-    untouched = found | {name: collector.finish() for name, collector in before.items()}
-    stays = converter.rows - quarantine.rows
-    return _Written(
-        path=name,
-        read=converter.rows,
-        rows=rows,
-        bytes=sink.bytes,
-        digest=sink.digest,
-        lanes=lanes.finish(),
-        facts=found,
-        ledger=dict(ledger.counts),
-        set_aside=dict(quarantine.counts),
-        mismatches=(
-            *lanes.mismatches(plan),
-            *parquet_mismatches(plan, lanes.kept(), untouched, stays, rows, converter.grown),
-        ),
-    )
-
-
-def _converted(
-    raws: Iterable[pa.RecordBatch],
-    converter: TableConverter,
-    lanes: LaneFactsCollector,
-    before: Mapping[str, FactsCollector],
-) -> Iterator[pa.RecordBatch]:
-    for raw in raws:
-        converted = converter.convert_whole(raw)
-        lanes.add(raw, converted.taken)
-        for name, collector in before.items():
-            collector.add(converted.untouched.column(name))
-        yield converted.batch
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def refresh_job(migration: Migration) -> dg.JobDefinition:
         reader = open_source(migration.config.source).take_snapshot(run.folder.snapshot)
         try:
             catalog = reader.catalog()
-            profile, plan = profiled(run, reader, catalog, spill=False)
+            profile, plan, _ = profiled(run, reader, catalog, spill=False)
             State(catalog, profile, reader.snapshot.id).write(migration.state)
         finally:
             reader.close()

@@ -13,13 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from migration_assets import extract, ledger
+from migration_assets.begun import Begun
+from migration_assets.convert import TableConverter
 from migration_assets.convert.table import ConvertedBatch
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.config import PlanConfig
 from migration_assets.core.naming import slugs
-from migration_assets.core.plan import Plan
+from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.planner import build_plan
-from migration_assets.core.profile import Lane, Profile
+from migration_assets.core.profile import Lane, Profile, TableProfile
 from migration_assets.core.results import Manifest
 from migration_assets.errors import BrokenOffError
 from migration_assets.pipeline import ahead
@@ -48,7 +50,7 @@ class Run:
     def profile(self, *, spill: bool = True) -> Profile:
         wanted = list(self.slugs) if spill else []
         progress = Progress(self.folder.path / "progress")
-        profile = extract.read_profile(
+        profile, _ = extract.read_profile(
             self.reader, self.catalog, self.folder, self.slugs, wanted, progress
         )
         progress.flush()
@@ -267,15 +269,15 @@ def test_value_lost_or_changed_in_reading_is_a_mismatch(start, spoil, line: str)
 
 
 def test_value_changed_in_conversion_is_a_mismatch(start, monkeypatch) -> None:
-    convert = extract.TableConverter.convert_whole
+    convert = TableConverter.convert_whole
 
-    def spoiled(self: extract.TableConverter, raw: pa.RecordBatch) -> ConvertedBatch:
+    def spoiled(self: TableConverter, raw: pa.RecordBatch) -> ConvertedBatch:
         out = convert(self, raw)
         batch = _set(_set(out.batch, "name", "?"), "price", None)
         return dataclasses.replace(out, batch=batch)
 
     run = start(ITEMS, {"items": items(20)})
-    monkeypatch.setattr(extract.TableConverter, "convert_whole", spoiled)
+    monkeypatch.setattr(TableConverter, "convert_whole", spoiled)
     assert [line.partition(" as read")[0] for line in run.extract("items").mismatches] == [
         'table "items", column "name": the length in bytes',
         'table "items", column "price": the count',
@@ -383,3 +385,86 @@ def test_memory_does_not_grow_with_the_rows(start) -> None:
         peaks.append(reader.peak)
     # One batch is 2 MB, so holding on to the table would show as 100 MB more.
     assert peaks[1] < peaks[0] + 20_000_000
+
+
+@pytest.fixture
+def small_batches(monkeypatch) -> None:
+    """Batches of 8 rows, so that a table of 20 has three."""
+    monkeypatch.setattr("migration_assets.sources.sqlite.read.BATCH_ROWS", 8)
+
+
+def begin(run: Run) -> tuple[Profile, dict[str, Begun]]:
+    """Read the tables of a run, converting those of several batches meanwhile."""
+
+    def suggest(name: str, first: TableProfile) -> TablePlan:
+        return run.plan(Profile({name: first})).by_slug(run.slugs[name])
+
+    return extract.read_profile(
+        run.reader, run.catalog, run.folder, run.slugs, list(run.slugs), Progress(), suggest
+    )
+
+
+def finish(run: Run, plan: Plan, begun: Begun) -> Manifest:
+    table = next(table for table in plan.tables if table.source == "items")
+    settled = begun.settled(table, run.folder)
+    return extract.write_table(
+        run.reader, run.catalog.table("items"), table, run.folder, Progress(), settled
+    )
+
+
+def test_large_table_is_converted_while_it_is_read(start, small_batches) -> None:
+    run = start(ITEMS, {"items": items(20)})
+    profile, begun = begin(run)
+    run.folder.raw("items").unlink()  # nothing else can be converted now
+    run.reader = Lying(run.reader, lambda b: pytest.fail("read again"))
+    manifest = finish(run, run.plan(profile), begun["items"])
+    again = start(ITEMS, {"items": items(20)})
+    expected = again.extract("items")
+    assert (manifest.rows, manifest.mismatches) == (20, ())
+    assert (manifest.digest, manifest.facts) == (expected.digest, expected.facts)
+
+
+def test_late_value_that_changes_the_plan_is_converted_by_the_new_one(start, small_batches) -> None:
+    rows = items(20)
+    late = "no date at all"
+    run = start(ITEMS, {"items": [*rows[:19], (*rows[19][:5], late, *rows[19][6:])]})
+    profile, begun = begin(run)
+    plan = run.plan(profile)
+    assert plan.tables[0].column("made").type.name == "text"
+    manifest = finish(run, plan, begun["items"])
+    assert (manifest.rows, manifest.quarantined, manifest.mismatches) == (20, 0, ())
+    written = extract.open_parquet(run.folder, manifest.path).read()
+    assert written["made"].to_pylist()[19] == late
+    assert not run.folder.quarantine_part("items").exists()
+
+
+def test_conversion_under_another_plan_leaves_nothing_behind(start, small_batches) -> None:
+    run = start(ITEMS, {"items": items(20)})
+    _, begun = begin(run)
+    begun["items"].settled(None, run.folder)
+    assert [p.name for p in (run.folder.path / "extract").iterdir()] == []
+
+
+def test_reading_that_fails_late_leaves_no_conversion(start, small_batches) -> None:
+    seen = []
+
+    def fail(batch: pa.RecordBatch) -> pa.RecordBatch:
+        seen.append(batch)
+        if len(seen) == 3:
+            raise OSError("the disk is gone")
+        return batch
+
+    run = start(ITEMS, {"items": items(20)})
+    run.reader = Lying(run.reader, fail)
+    with pytest.raises(BrokenOffError, match='^table "items": .*the disk is gone'):
+        begin(run)
+    for part in ("extract", "raw", "ledger", "quarantine"):
+        assert list((run.folder.path / part).iterdir()) == []
+
+
+def test_value_lost_while_a_large_table_is_read_is_a_mismatch(start, small_batches) -> None:
+    run = start(ITEMS, {"items": items(20)})
+    run.reader = Lying(run.reader, lambda b: _set(b, "1:text", b"items 1"))
+    profile, begun = begin(run)
+    (line, *_) = finish(run, run.plan(profile), begun["items"]).mismatches
+    assert 'column "name", text values: the length' in line

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
@@ -12,12 +12,13 @@ from migration_assets import extract
 from migration_assets.assets.keys import Keys, batches, op_names
 from migration_assets.assets.metadata import code_version, column_schema, rate
 from migration_assets.assets.run import RUN_FOLDER, Run, step
+from migration_assets.begun import Begun
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.planner import build_plan
-from migration_assets.core.profile import Profile
+from migration_assets.core.profile import Profile, TableProfile
 from migration_assets.core.results import Manifest, PlanResult, SourceResult
-from migration_assets.errors import InputError, NotProvenError
+from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
 from migration_assets.sources import open_source
 from migration_assets.sources.base import SnapshotReader
@@ -35,6 +36,8 @@ class Extraction:
     reader: SnapshotReader
     catalog: Catalog
     plan: Plan
+    begun: Mapping[str, Begun] = field(default_factory=dict)
+    """By source name: large tables, converted while they were read."""
 
 
 def extract_assets(migration: Migration, state: State, plan: Plan) -> list[dg.AssetsDefinition]:
@@ -119,7 +122,10 @@ def write(extraction: Extraction, run: Run, table: TablePlan) -> Manifest:
             manifest lists where. Such a file is never loaded.
     """
     source = extraction.catalog.table(table.source)
-    manifest = extract.write_table(extraction.reader, source, table, run.folder, run.progress)
+    begun = extraction.begun.get(table.source)
+    manifest = extract.write_table(
+        extraction.reader, source, table, run.folder, run.progress, begun
+    )
     run.folder.write_result("extract", table.slug, manifest)
     if manifest.mismatches:
         raise NotProvenError(
@@ -174,7 +180,7 @@ def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
         run.note_seconds("snapshot", started)
         _check_known(run, catalog, slugs)
         started = time.monotonic()
-        profile, plan = profiled(run, reader, catalog, spill=True)
+        profile, plan, begun = profiled(run, reader, catalog, spill=True)
         folder.write_profile(profile)
         folder.write_result("plan", "all", PlanResult(plan.digest, cached))
         folder.write_plan(plan)
@@ -184,36 +190,51 @@ def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
     except BaseException:
         reader.close()
         raise
-    return Extraction(reader, catalog, plan)
+    return Extraction(reader, catalog, plan, begun)
 
 
 def profiled(
     run: Run, reader: SnapshotReader, catalog: Catalog, spill: bool
-) -> tuple[Profile, Plan]:
-    """Read all wanted tables once; returns their profile and the plan that follows from it.
+) -> tuple[Profile, Plan, dict[str, Begun]]:
+    """Read all wanted tables once.
 
     Args:
         run: the run.
         reader: the snapshot.
         catalog: its catalog.
-        spill: keep what is read for the conversion.
+        spill: keep what is read for the conversion, and begin with that of large tables.
+
+    Returns:
+        The profile, the plan that follows from it, and what was begun, settled by the plan.
     """
     config = run.migration.config.plan
     declared = build_plan(catalog, None, config)
     slugs = {table.source: table.slug for table in declared.tables}
     run.migration.config.check_tables(declared)
     wanted = tuple(table for table in catalog.tables if table.name in slugs)
-    profile = extract.read_profile(
+
+    def suggest(name: str, first: TableProfile) -> TablePlan | None:
+        try:
+            table = build_plan(catalog, Profile({name: first}), config).by_slug(slugs[name])
+        except (MigrationError, KeyError):
+            return None
+        # The user's own code sees each row once.
+        return None if table.transforms else table
+
+    profile, begun = extract.read_profile(
         reader,
         replace(catalog, tables=wanted),
         run.folder,
         slugs,
         slugs if spill else (),
         run.progress,
+        suggest if spill else None,
     )
     plan = build_plan(catalog, profile, config)
     check(plan, run.folder.migration)
-    return profile, plan
+    planned = {table.source: table for table in plan.tables}
+    settled = {name: item.settled(planned.get(name), run.folder) for name, item in begun.items()}
+    return profile, plan, settled
 
 
 def _refuse_orphans(catalog: Catalog, profile: Profile, plan: Plan) -> None:

@@ -70,7 +70,7 @@ def local_run(source_url: str, name: str | None = None, spill: bool = False) -> 
             # Names that meet are found before any row is read.
             build_plan(catalog, None, config.plan)
             slugs = naming.slugs(table.name for table in catalog.tables)
-            profile = extract.read_profile(
+            profile, _ = extract.read_profile(
                 reader, catalog, folder, slugs, slugs if spill else (), progress
             )
             yield LocalRun(config, folder, reader, catalog, profile, progress)

@@ -80,8 +80,16 @@ class SnapshotReader(Protocol):
             LanesMissing: after the last batch, or before, if a value fits no requested lane.
         """
 
-    def facts(self, table: Table) -> SourceFacts:
-        """Count and sum the table by the source's own engine."""
+    def facts(
+        self, table: Table, lanes: Mapping[str, tuple[Lane, ...]] | None = None
+    ) -> SourceFacts:
+        """Count and sum the table by the source's own engine.
+
+        Args:
+            table: as declared.
+            lanes: those it is being read with: the facts hold if that ends without
+                LanesMissing. None to find out which there are.
+        """
 
     def next_value(self, table: Table) -> int | None:
         """The number ``table.auto_column`` would take next, None without such a column."""

@@ -104,8 +104,10 @@ class SQLiteReader:
         # The guards have shown that no value is outside these lanes.
         self._lanes[table.name] = dict(lanes)
 
-    def facts(self, table: Table) -> SourceFacts:
-        """Count and sum the table by SQLite itself.
+    def facts(
+        self, table: Table, lanes: Mapping[str, tuple[Lane, ...]] | None = None
+    ) -> SourceFacts:
+        """Count and sum the table by SQLite itself; see :meth:`SnapshotReader.facts`.
 
         Raises:
             InputError: the table cannot be read, or the snapshot is damaged.
@@ -117,7 +119,7 @@ class SQLiteReader:
         try:
             behind_from = self._scan(table)
             with self._connections.arrow() as connection:
-                lanes = self._lanes.get(table.name)
+                lanes = lanes or self._lanes.get(table.name)
                 if lanes is None:
                     lanes = self._occurring(connection, table, behind_from)
                 return facts.facts(connection, table, behind_from, lanes, utf16=self._utf16)
