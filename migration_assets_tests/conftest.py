@@ -1,7 +1,11 @@
-"""Fixtures: one embedded PostgreSQL for the whole session, a schema and roles for each test."""
+"""Fixtures: one embedded PostgreSQL for the whole session, a schema and roles for each test.
+
+A MariaDB server as well, started where a test first asks for it (:mod:`mysql_server`).
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import tempfile
@@ -15,6 +19,13 @@ import pytest
 from psycopg2 import sql
 
 from migration_assets.postgres import embedded
+from migration_assets_tests.mysql_server import (
+    MySQLDatabase,
+    MySQLServer,
+    missing_server,
+    named_server,
+    private_server,
+)
 
 FAST = {"fsync": "off"}
 """The session's server is thrown away; what it would lose in a crash is not missed."""
@@ -137,6 +148,25 @@ def pg_server() -> Iterator[Server]:
     connection.close()
     yield Server(home, url, port)
     _remove(home)
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[MySQLServer]:
+    """The session's MySQL: of ``TEST_MYSQL_URL``, else a private MariaDB."""
+    if url := os.environ.get("TEST_MYSQL_URL"):
+        yield named_server(url)
+        return
+    if reason := missing_server():
+        pytest.skip(reason)
+    with private_server() as server:
+        yield server
+
+
+@pytest.fixture
+def mysql_database(mysql_server: MySQLServer) -> Iterator[MySQLDatabase]:
+    """A fresh database of the session's MySQL server."""
+    with mysql_server.database() as database:
+        yield database
 
 
 def _remove(home: Path) -> None:

@@ -60,3 +60,49 @@ def sqlite_fixtures(folder: Path = FOLDER) -> list[SQLiteFixture]:
                 )
             )
     return found
+
+
+@dataclass(frozen=True)
+class MySQLFixture:
+    """One database of the dumps in one folder.
+
+    Attributes:
+        name: of the folder, and of the database where the folder has several.
+        files: the dumps that make it, in order.
+        rows: table -> rows.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    rows: dict[str, int]
+
+
+_DUMPS = {
+    "petclinic": ("schema.sql", "data.sql"),
+    "sakila": ("01-schema.sql", "02-data.sql"),
+    "ory_hydra": ("hydra_mariadb_dump.sql",),
+    "pgloader_my/source": ("seed.sql",),
+    "pgloader_my/db789": ("db789.sql",),
+    "pgloader_my/fx_pgl_f1db_circuits_my": ("f1db.circuits.my.sql",),
+    "pgloader_my/fx_pgl_hex": ("hex.sql",),
+    "pgloader_my/fx_pgl_history": ("history.sql",),
+    "pgloader_my/fx_pgl_my": ("my.sql",),
+}
+"""Files of a database where the folder holds more than one."""
+
+
+def mysql_fixtures(folder: Path = FOLDER) -> list[MySQLFixture]:
+    """Every MySQL database with its expected contents; empty where the folder is absent."""
+    found = []
+    for expected_file in sorted((folder / "mysql").glob("*/expected.json")):
+        place = expected_file.parent
+        expected: dict[str, Any] = json.loads(expected_file.read_text())
+        several = all(isinstance(rows, dict) for rows in expected.values())
+        for name, rows in (
+            {f"{place.name}/{database}": rows for database, rows in expected.items()}
+            if several
+            else {place.name: expected}
+        ).items():
+            files = _DUMPS.get(name) or tuple(file.name for file in place.glob("*.sql"))
+            found.append(MySQLFixture(name, tuple(place / file for file in files), rows))
+    return found

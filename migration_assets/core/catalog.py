@@ -13,7 +13,19 @@ from pydantic import TypeAdapter
 
 
 class Kind(StrEnum):
-    """What a declared type asks for, whatever the values turn out to be."""
+    """What a declared type asks for, whatever the values turn out to be.
+
+    How values of a kind travel in lanes, where the engine has but one way for them:
+
+    * INTEGER, YEAR: int. An unsigned one of 64 bits beyond that lane: text, decimal digits.
+    * DECIMAL: text, the exact decimal. FLOAT: real; of 32 bits the exact value of the four bytes.
+    * TEXT, ENUM, JSON, DATE, DATETIME, TIME: text, the engine's own form in UTF-8. An instant
+      (``zoned``) that the engine writes without an offset is written in UTC. Bytes that are not
+      valid in the column's charset stay as they are, so that they are no valid UTF-8.
+    * SET: text, its members parted by commas.
+    * BIT: of one bit int (0, 1), else blob, big-endian.
+    * BINARY: blob. GEOMETRY: blob, the SRID in four bytes little-endian, then WKB.
+    """
 
     INTEGER = "integer"
     DECIMAL = "decimal"
@@ -26,6 +38,11 @@ class Kind(StrEnum):
     TIME = "time"
     UUID = "uuid"
     JSON = "json"
+    ENUM = "enum"
+    SET = "set"
+    BIT = "bit"
+    YEAR = "year"
+    GEOMETRY = "geometry"
     ANY = "any"
 
 
@@ -35,11 +52,16 @@ class DeclaredType:
 
     Attributes:
         kind: the family of values that the declaration asks for.
-        bits: width of an integer (16, 32, 64), None where not given.
+        bits: width of an integer (8, 16, 24, 32, 64), of a float (32, 64) or of a bit string, None
+            where not given.
         length: maximum length in characters (text) or bytes (binary), None for none.
         precision: total digits of a decimal, None for unconstrained.
-        scale: fraction digits of a decimal.
-        zoned: True when a datetime is declared to carry an offset.
+        scale: fraction digits of a decimal; of seconds of a time or datetime, None for any.
+        zoned: True when a datetime is declared to carry an offset, or to be an instant.
+        unsigned: an integer or decimal that is declared not to be negative.
+        boolean: an integer that is the engine's own way to declare a boolean, tinyint(1).
+        values: the members of an enum or set, in order.
+        srid: the declared reference system of a geometry, None for any.
     """
 
     kind: Kind
@@ -48,6 +70,10 @@ class DeclaredType:
     precision: int | None = None
     scale: int | None = None
     zoned: bool = False
+    unsigned: bool = False
+    boolean: bool = False
+    values: tuple[str, ...] = ()
+    srid: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,10 +85,15 @@ class Column:
         source_type: the source's own type text, for people.
         type: the same in neutral words.
         not_null: declared NOT NULL (or implied by a key of the engine).
-        default: the default's SQL text in the source's dialect, None for none.
+        default: the default's SQL text in the source's dialect (a string quoted, an expression
+            in parentheses where it is no literal or keyword), None for none.
+        on_update: what the engine sets the column to when its row changes, as SQL text such as
+            ``CURRENT_TIMESTAMP(3)``, None for nothing.
         generated: the generation expression in the source's dialect, None for an ordinary column.
         stored: a generated column is stored (else virtual).
         collation: a collation other than the engine's default one.
+        ignores_case: the column's collation takes letters of either case for equal.
+        invisible: left out of ``SELECT *`` by the engine.
         comment: the source's comment.
     """
 
@@ -75,27 +106,38 @@ class Column:
     stored: bool = False
     collation: str | None = None
     comment: str | None = None
+    on_update: str | None = None
+    ignores_case: bool = False
+    invisible: bool = False
 
 
 @dataclass(frozen=True)
 class IndexTerm:
-    """One part of an index: a column by name, or an expression in the source's dialect."""
+    """One part of an index: a column by name, or an expression in the source's dialect.
+
+    ``prefix``: only so many first characters (or bytes) of the column are in the index.
+    """
 
     column: str | None
     expression: str | None = None
     descending: bool = False
     collation: str | None = None
+    prefix: int | None = None
 
 
 @dataclass(frozen=True)
 class Index:
-    """A secondary index; ``where`` is the predicate of a partial one (source dialect)."""
+    """A secondary index; ``where`` is the predicate of a partial one (source dialect).
+
+    ``method``: ``btree`` (or what takes its place), ``fulltext`` or ``spatial``.
+    """
 
     name: str
     terms: tuple[IndexTerm, ...]
     unique: bool = False
     where: str | None = None
     sql: str | None = None
+    method: str = "btree"
 
 
 @dataclass(frozen=True)
@@ -181,7 +223,8 @@ class SkippedObject:
     """Something that does not come along, by name and with the reason.
 
     ``kind`` is one of: trigger, virtual table, shadow table, unreadable table, view, index,
-    check, default, generated column, foreign key, unique key.
+    check, default, generated column, foreign key, unique key, routine, event, partitioning,
+    sequence.
     """
 
     kind: str
