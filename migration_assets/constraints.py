@@ -248,6 +248,9 @@ def _facts(incoming: str, plan: Plan, profile: Profile) -> Iterator[Statement]:
             if column.comment:
                 what = sql.SQL("COLUMN {}.{}").format(name, sql.Identifier(column.name))
                 yield _comment(table, column.name, what, column.comment)
+        if (trigger := table.on_update_trigger) is not None:
+            made = ddl.on_update(incoming, table, trigger)
+            yield Statement(table.name, "trigger", trigger, made)
         if table.comment:
             yield _comment(table, table.name, sql.SQL("TABLE {}").format(name), table.comment)
         large = _rows(profile, table) > LARGE_ROWS

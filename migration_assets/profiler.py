@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from migration_assets.convert import forms
 from migration_assets.convert.jsonforms import json_forms
+from migration_assets.convert.members import is_member
 from migration_assets.convert.texts import is_utf8
 from migration_assets.core.catalog import Column, Kind, Table
 from migration_assets.core.profile import ColumnProfile, Lane, TableProfile
@@ -86,9 +87,12 @@ class _ColumnProfiler:
         self._decimal = kind is Kind.DECIMAL
         self._digits = [0, 0]
         self._text_digits = [0, 0]
-        self._text = {"chars": 0, "bytes": 0, "nul": 0, "invalid": 0, "beyond": 0}
+        self._text = {"chars": 0, "bytes": 0, "nul": 0, "invalid": 0, "beyond": 0, "zero": 0}
         self._forms: dict[str, int] = {}
         self._probes = dict(_DATE_FORMS) if kind in {Kind.DATE, Kind.DATETIME, Kind.TIME} else {}
+        if kind is Kind.TIME and column.type.strict:
+            self._probes["interval"] = forms.is_interval
+        self._labels = column.type.values if kind is Kind.ENUM else ()
         # Any text column can be the other side of a foreign key between UUIDs.
         self._uuid = kind in {Kind.TEXT, Kind.UUID}
         self._json = kind is Kind.JSON
@@ -168,6 +172,8 @@ class _ColumnProfiler:
             fits = pc.sum(forms.is_uuid(array)).as_py() or 0
             self._count("uuid", fits, array)
             self._uuid = fits == len(array)
+        if self._labels:
+            self._count("enum", is_member(array, self._labels).true_count, array)
         if self._json:
             parses, lossless = json_forms(array)
             self._count("json", pc.sum(parses).as_py() or 0, array)
@@ -182,6 +188,7 @@ class _ColumnProfiler:
             some = reduce(pc.or_, found.values())
             odd = array.filter(pc.invert(some))
             self._text["beyond"] += pc.match_substring_regex(odd, _LIKE_A_DATE).true_count
+            self._text["zero"] += forms.is_zero_date(odd).true_count
 
     def _count(self, form: str, fits: int, array: pa.Array) -> None:
         self._forms[form] = self._forms.get(form, 0) + fits
@@ -216,6 +223,7 @@ class _ColumnProfiler:
             text_digits=self._text_digits[0],
             text_scale=self._text_digits[1],
             text_beyond=self._text["beyond"],
+            text_zero=self._text["zero"],
             case_folds=case_folds,
             example=self._example,
         )

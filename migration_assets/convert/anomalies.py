@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from migration_assets.convert.column import Change, Converted, Lanes, Mask, Rows, mask_of, where
+from migration_assets.convert.fit import text_of
 from migration_assets.convert.rows import rendered
 from migration_assets.core.plan import ColumnPlan
 from migration_assets.core.policies import POLICIES
@@ -27,6 +28,8 @@ _PROBLEM: Mapping[str, str] = {
     "negative_zero": "is a negative zero",
     "ambiguous_time": "is a time that occurs twice",
     "nonexistent_time": "is a time that does not exist",
+    "zero_date": "is a date with a year, month or day of zero",
+    "invalid_enum": "is no label of the enum",
 }
 
 
@@ -134,6 +137,7 @@ def settle(
     changes = [c for c in converted.changes if _ANOMALY.get(c.rule, c.rule) not in POLICIES]
     aside: list[SetAside] = []
     emptied: list[Rows] = []
+    array = converted.array
     for anomaly, rows, problem, change in found:
         match plan.policy(anomaly):
             case "quarantine":
@@ -145,10 +149,15 @@ def settle(
                 rule = anomaly if change is None else change.rule
                 changes.append(Change(rule, rows, before, [None] * len(rows)))
                 emptied.append(rows)
+            case "epoch":
+                assert change is not None, "only zero dates have this policy"
+                rule, before = change.rule, change.before
+                array = _with_epoch(array, rows)
+                after = text_of(array.take(pa.array(rows))).to_pylist()
+                changes.append(Change(rule, rows, before, after))
             case _:
                 assert change is not None, "an unfit value is never kept"
                 changes.append(change)
-    array = converted.array
     empty = np.unique(np.concatenate(emptied)) if emptied else np.zeros(0, np.intp)
     if len(empty):
         mask = mask_of(empty, len(array))
@@ -157,6 +166,13 @@ def settle(
         changes = [_emptied(change, mask) for change in changes]
     aside += _missing(plan, array, aside)
     return Settled(array, tuple(changes), tuple(aside), empty)
+
+
+def _with_epoch(array: pa.Array, rows: Rows) -> pa.Array:
+    """1970-01-01 in some rows of a column of dates or instants."""
+    bits = pa.int32() if pa.types.is_date32(array.type) else pa.int64()
+    epoch = pa.scalar(0, bits).cast(array.type)
+    return pc.if_else(pa.array(mask_of(rows, len(array))), epoch, array)
 
 
 def _missing(plan: ColumnPlan, array: pa.Array, aside: Sequence[SetAside]) -> list[SetAside]:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from migration_assets.convert import numbers, texts, times, uuids
+from migration_assets.convert import members, numbers, octets, texts, times, uuids
 from migration_assets.convert.column import (
     Convert,
     Converted,
@@ -41,6 +41,10 @@ _BY_TYPE: dict[str, tuple[Convert, ...]] = {
     "time": (times.to_time,),
     "timestamp": (times.to_timestamp,),
     "timestamptz": (times.to_timestamptz,),
+    "interval": (times.to_interval,),
+    "bit": (octets.to_bits,),
+    "enum": (members.to_enum,),
+    "text[]": (members.to_set,),
 }
 _WHOLE = r"^(0|-?[1-9][0-9]{0,18})$"
 
@@ -243,7 +247,7 @@ def _through(lanes: Lanes, kind: PgType, rows: int) -> Fitted:
     if kind.name == "uuid":
         convert = _BY_TYPE["uuid"][1 if Lane.BLOB in present else 0]
     else:
-        convert = _BY_TYPE[kind.name][0]
+        convert = _BY_TYPE[kind.family][0]
     converted = Converted(pa.nulls(rows, kind.arrow))
     while present:
         try:

@@ -34,6 +34,10 @@ _USUAL_SCALE = 6
 _FRACTIONS = range(1, 10)
 _OFFSETS = (1, 3, 5, 6)  # Z, +HH, +HHMM, +HH:MM
 _DECIMAL = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?\z"
+_ZERO_DATE = r"^(0000-[0-9]{2}-[0-9]{2}|[0-9]{4}-00-[0-9]{2}|[0-9]{4}-[0-9]{2}-00)([ T]|$)"
+_SPAN = (
+    r"^(?P<minus>-?)(?P<h>[0-9]{2,3}):(?P<m>[0-5][0-9]):(?P<s>[0-5][0-9])(\.(?P<f>[0-9]{1,6}))?$"
+)
 _NEGATIVE_ZERO = r"^-0(\.0+)?\z"
 
 
@@ -63,6 +67,16 @@ def is_datetime(array: pa.Array) -> pa.BooleanArray:
 def is_datetime_tz(array: pa.Array) -> pa.BooleanArray:
     """Which texts are a datetime with ``Z``, ``+HH``, ``+HHMM`` or ``+HH:MM``; false for NULL."""
     return pa.array(parse_datetime_tz(array).ok)
+
+
+def is_interval(array: pa.Array) -> pa.BooleanArray:
+    """Which texts are ``[-]HHH:MM:SS[.f]`` of up to three digits of hours; false for NULL."""
+    return pa.array(parse_interval(array).ok)
+
+
+def is_zero_date(array: pa.Array) -> pa.BooleanArray:
+    """Which texts begin with a date whose year, month or day is zero; false for NULL."""
+    return pc.fill_null(pc.match_substring_regex(array, _ZERO_DATE), False)
 
 
 def is_uuid(array: pa.Array) -> pa.BooleanArray:
@@ -134,6 +148,26 @@ def parse_datetime_tz(array: pa.Array) -> Parsed:
             values[here], ok[here] = np.where(good, utc, 0), good
         out.values[rows], out.ok[rows] = values, ok
     return out
+
+
+def parse_interval(array: pa.Array) -> Parsed:
+    """Parse spans of hours, minutes and seconds, below a day or beyond, into microseconds."""
+    found = pc.extract_regex(array.cast(pa.binary()), _SPAN)
+    ok = found.is_valid()
+    if not ok.true_count:
+        return _nothing(len(array))
+    h, m, s, f = (
+        pc.fill_null(pc.struct_field(found, name).cast(pa.string()), "0") for name in "hmsf"
+    )
+    fraction = pc.utf8_rpad(pc.if_else(pc.equal(f, ""), "0", f), 6, "0")
+    parts = [part.cast(pa.int64()) for part in (h, m, s, fraction)]
+    seconds = pc.add(pc.multiply(pc.add(pc.multiply(parts[0], 60), parts[1]), 60), parts[2])
+    micros = pc.add(pc.multiply(seconds, 1_000_000), parts[3])
+    minus = pc.fill_null(pc.equal(pc.struct_field(found, "minus").cast(pa.string()), "-"), False)
+    return Parsed(
+        pc.if_else(minus, pc.negate(micros), micros).to_numpy(zero_copy_only=False),
+        ok.to_numpy(zero_copy_only=False),
+    )
 
 
 def parse_uuid(array: pa.Array) -> tuple[Bytes, Bools]:

@@ -8,11 +8,13 @@ texts and blobs that are taken as they are need no way back.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from migration_assets.convert.octets import without_srid
 from migration_assets.convert.zones import Zone
 from migration_assets.core.plan import Conversion
 from migration_assets.core.profile import Lane
@@ -107,12 +109,65 @@ def _integer_again(values: pa.Array, converted: pa.Array) -> pa.Array:
     return pc.equal(converted.cast(pa.int64()), values)
 
 
+def _utc_again(texts: pa.Array, converted: pa.Array) -> pa.Array:
+    return _parsed_again(texts, converted.view(pa.timestamp("us")))
+
+
+def _span_again(texts: pa.Array, converted: pa.Array) -> pa.Array:
+    """The span written out once more, as timedelta has it."""
+    spans = zip(texts.cast(pa.string()).to_pylist(), converted.to_pylist(), strict=True)
+    return pa.array([_same_span(text, span) for text, span in spans], pa.bool_())
+
+
+def _same_span(text: str | None, span: timedelta | None) -> bool | None:
+    if text is None or span is None:
+        return None
+    seconds, micros = divmod(abs(span) // timedelta(microseconds=1), 1_000_000)
+    sign = "-" if span < timedelta() else ""
+    written = f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    whole, _, fraction = text.partition(".")
+    if not span:
+        whole = whole.removeprefix("-")
+    return (whole, f"{fraction:0<6}") == (written, f"{micros:06}")
+
+
+def _bits_again(blobs: pa.Array, converted: pa.Array) -> pa.Array:
+    pairs = zip(blobs.to_pylist(), converted.to_pylist(), strict=True)
+    return pa.array(
+        [
+            None if blob is None or bits is None else int.from_bytes(blob, "big") == int(bits, 2)
+            for blob, bits in pairs
+        ],
+        pa.bool_(),
+    )
+
+
+def _geometry_again(blobs: pa.Array, converted: pa.Array) -> pa.Array:
+    pairs = zip(blobs.to_pylist(), converted.to_pylist(), strict=True)
+    return pa.array(
+        [
+            None if blob is None or made is None else without_srid(made) == blob
+            for blob, made in pairs
+        ],
+        pa.bool_(),
+    )
+
+
+def _joined_again(texts: pa.Array, converted: pa.Array) -> pa.Array:
+    return pc.equal(pc.binary_join(converted, ","), texts.cast(pa.string()))
+
+
 _WAYS: Mapping[tuple[Conversion, Lane], Callable[[pa.Array, pa.Array], pa.Array]] = {
     (Conversion.DATE, Lane.TEXT): _parsed_again,
     (Conversion.TIME, Lane.TEXT): _time_again,
     (Conversion.TIMESTAMP, Lane.TEXT): _parsed_again,
     (Conversion.TIMESTAMPTZ, Lane.TEXT): _parsed_again,
     (Conversion.ZONED, Lane.TEXT): _parsed_again,
+    (Conversion.UTC, Lane.TEXT): _utc_again,
+    (Conversion.INTERVAL, Lane.TEXT): _span_again,
+    (Conversion.BITS, Lane.BLOB): _bits_again,
+    (Conversion.GEOMETRY, Lane.BLOB): _geometry_again,
+    (Conversion.SET, Lane.TEXT): _joined_again,
     (Conversion.UUID_TEXT, Lane.TEXT): _uuid_text,
     (Conversion.EPOCH_S, Lane.INT): _epoch(1_000_000),
     (Conversion.EPOCH_MS, Lane.INT): _epoch(1_000),

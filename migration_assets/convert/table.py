@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from migration_assets.convert import inverse, numbers, texts, times, uuids
+from migration_assets.convert import inverse, members, numbers, octets, texts, times, uuids
 from migration_assets.convert.anomalies import Aside, ForbiddenError, Settled, settle
 from migration_assets.convert.column import (
     Convert,
@@ -48,6 +48,12 @@ CONVERSIONS: Mapping[Conversion, Convert] = {
     Conversion.UUID_TEXT: uuids.from_text,
     Conversion.UUID_BYTES: uuids.from_bytes,
     Conversion.JSON: texts.to_text,
+    Conversion.UTC: times.to_utc,
+    Conversion.INTERVAL: times.to_interval,
+    Conversion.BITS: octets.to_bits,
+    Conversion.ENUM: members.to_enum,
+    Conversion.SET: members.to_set,
+    Conversion.GEOMETRY: octets.to_ewkb,
 }
 
 

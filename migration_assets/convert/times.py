@@ -47,6 +47,18 @@ def to_timestamptz(lanes: Lanes, kind: PgType) -> Converted:
     return converted_lanes(lanes, kind, {Lane.TEXT: convert})
 
 
+def to_utc(lanes: Lanes, kind: PgType) -> Converted:
+    """Texts of ISO datetimes without offset that are in UTC; raises UnfitError for all else."""
+    convert = _parsed(forms.parse_datetime, "an ISO datetime without offset")
+    return converted_lanes(lanes, kind, {Lane.TEXT: convert})
+
+
+def to_interval(lanes: Lanes, kind: PgType) -> Converted:
+    """Texts ``[-]HHH:MM:SS[.f]``; raises UnfitError for all else."""
+    convert = _parsed(forms.parse_interval, "a time span of hours, minutes and seconds")
+    return converted_lanes(lanes, kind, {Lane.TEXT: convert})
+
+
 def in_zone(zone: Zone, later: bool) -> Convert:
     """Make the conversion of ISO datetimes without offset that are meant in ``zone``.
 
@@ -114,12 +126,25 @@ def _parsed(parse: Callable[[pa.Array], forms.Parsed], form: str) -> Convert:
         texts = only(lanes)
         parsed = parse(texts)
         good = int(np.count_nonzero(parsed.ok))
+        changes: tuple[Change, ...] = ()
         if good != len(texts) - texts.null_count:
             bad = pc.and_(texts.is_valid(), pc.invert(pa.array(parsed.ok)))
-            raise UnfitError(where(bad), f"is not {form}")
+            zero = pc.and_(bad, forms.is_zero_date(texts))
+            if zero.true_count < bad.true_count:
+                raise UnfitError(where(pc.and_(bad, pc.invert(zero))), f"is not {form}")
+            rows = where(zero)
+            before = texts.take(pa.array(rows)).cast(pa.string()).to_pylist()
+            changes = (Change("zero_date", rows, before, [None] * len(rows)),)
+            texts = pc.if_else(zero, pa.scalar(None, texts.type), texts)
         values = parsed.values
+        if kind.args:
+            fine = values % 10 ** (6 - kind.args[0]) == 0
+            if not fine.all():
+                raise UnfitError(
+                    where(pc.and_(texts.is_valid(), pa.array(~fine))), "has more fraction digits"
+                )
         if kind.arrow.bit_width == 32:
             values = values.astype(np.int32)
-        return Converted(with_validity(values, texts, kind.arrow))
+        return Converted(with_validity(values, texts, kind.arrow), changes)
 
     return convert

@@ -59,6 +59,7 @@ class DeclaredType:
         scale: fraction digits of a decimal; of seconds of a time or datetime, None for any.
         zoned: True when a datetime is declared to carry an offset, or to be an instant.
         unsigned: an integer or decimal that is declared not to be negative.
+        strict: the engine keeps nothing else in the column than what is declared.
         boolean: an integer that is the engine's own way to declare a boolean, tinyint(1).
         values: the members of an enum or set, in order.
         srid: the declared reference system of a geometry, None for any.
@@ -71,6 +72,7 @@ class DeclaredType:
     scale: int | None = None
     zoned: bool = False
     unsigned: bool = False
+    strict: bool = False
     boolean: bool = False
     values: tuple[str, ...] = ()
     srid: int | None = None

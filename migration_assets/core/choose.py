@@ -44,6 +44,13 @@ def choose(column: Column, profile: ColumnProfile | None, identity: bool = False
         profile: facts of all its values; None (not read yet) or no values follow the declaration.
         identity: the column takes its next number by itself.
     """
+    if column.type.strict:
+        # Imported here, since its choices are made of what stands below.
+        from migration_assets.core.choose_strict import strict_choice
+
+        decided = strict_choice(column, profile or ColumnProfile(), identity)
+        if decided is not None:
+            return decided
     if identity:
         return Choice(
             PgType("bigint"), Conversion.INTEGER, "takes its next number by itself: 64-bit identity"

@@ -11,7 +11,7 @@ from migration_assets.core.plan import Origin, Plan, TablePlan
 
 KINDS = (
     "table", "column", "primary key", "unique key", "foreign key", "check", "default",
-    "generated column", "index", "view", "trigger", "virtual table", "shadow table",
+    "generated column", "on update", "index", "view", "trigger", "virtual table", "shadow table",
 )  # fmt: skip
 """Kinds of objects, in the order of a report."""
 
@@ -107,6 +107,8 @@ def _objects(
             elif target.identity or column.default.strip("() ").lower() == "null":
                 kept = at
             yield made("default", column.name, kept, column.default)
+        if column.on_update is not None:
+            yield made("on update", column.name, at if target.on_update else None, column.on_update)
         if column.generated is not None:
             kept = Carrier("generated", plan.name, target.name) if target.generated else None
             yield made("generated column", column.name, kept, column.generated)

@@ -23,21 +23,29 @@ _WAYS: Mapping[str, tuple[Conversion, ...]] = {
     "numeric": (Conversion.DECIMAL,),
     "text": (Conversion.TEXT,),
     "varchar": (Conversion.TEXT,),
-    "bytea": (Conversion.BYTES,),
+    "bytea": (Conversion.BYTES, Conversion.GEOMETRY),
     "uuid": (Conversion.UUID_TEXT, Conversion.UUID_BYTES),
     "json": (Conversion.JSON,),
     "jsonb": (Conversion.JSON,),
     "date": (Conversion.DATE,),
     "time": (Conversion.TIME,),
+    "interval": (Conversion.INTERVAL,),
+    "bit": (Conversion.BITS,),
+    "enum": (Conversion.ENUM,),
+    "text[]": (Conversion.SET,),
     "timestamp": (Conversion.TIMESTAMP,),
     "timestamptz": (
         Conversion.TIMESTAMPTZ,
+        Conversion.UTC,
         Conversion.EPOCH_S,
         Conversion.EPOCH_MS,
         Conversion.EPOCH_US,
     ),
 }
 """Type -> the conversions that lead to it, the usual one first."""
+
+_DECLARED = frozenset({Conversion.ENUM, Conversion.SET, Conversion.BITS, Conversion.GEOMETRY})
+"""Conversions that need what only the declaration says."""
 
 _LEADS_TO: Mapping[Conversion, str] = {
     Conversion.INTEGER: "bigint",
@@ -48,7 +56,7 @@ _LEADS_TO: Mapping[Conversion, str] = {
         way: name
         for name, ways in _WAYS.items()
         for way in ways
-        if name in {"boolean", "numeric", "bytea", "uuid", "date", "time"} or "timestamp" in name
+        if name not in {*INTEGERS, "text", "varchar", "double precision", "real", "json", "jsonb"}
     },
 }
 """Conversion -> the type that is meant where none is named."""
@@ -67,6 +75,8 @@ _TAKES: Mapping[Conversion, frozenset[Lane]] = {
     Conversion.EPOCH_MS: frozenset({Lane.INT}),
     Conversion.EPOCH_US: frozenset({Lane.INT}),
     Conversion.UUID_BYTES: frozenset({Lane.BLOB}),
+    Conversion.BITS: frozenset({Lane.BLOB}),
+    Conversion.GEOMETRY: frozenset({Lane.BLOB}),
 }
 """Conversion -> the storage classes that it has a way for."""
 
@@ -96,11 +106,16 @@ def overridden(
     """
     place = f'defs.yaml, key "overrides.{table}.columns.{column.name}"'
     kind = _kind(override, usual)
-    ways = _WAYS[kind.name]
+    ways = _WAYS[kind.family]
     if override.conversion is Conversion.ZONED:
         raise InputError(
             f"{place}: naive times get a zone by source_timezone; write it in place of "
             "conversion: zoned"
+        )
+    if override.conversion in _DECLARED and override.conversion is not usual.conversion:
+        raise InputError(
+            f'{place}: the conversion "{override.conversion}" follows from the declaration only; '
+            "leave it out"
         )
     conversion = override.conversion or natural(kind, usual.conversion, profile)
     if conversion not in ways:
@@ -131,7 +146,7 @@ def overridden(
 def _kind(override: ColumnOverride, usual: Choice) -> PgType:
     if override.type is not None:
         return parse_type(override.type)
-    if override.conversion is None or override.conversion in _WAYS[usual.type.name]:
+    if override.conversion is None or override.conversion in _WAYS[usual.type.family]:
         return usual.type
     return PgType(_LEADS_TO[override.conversion])
 
@@ -144,7 +159,7 @@ def natural(kind: PgType, usual: Conversion, profile: ColumnProfile) -> Conversi
         usual: the conversion that was chosen by the values.
         profile: facts of all values.
     """
-    ways = _WAYS[kind.name]
+    ways = _WAYS[kind.family]
     if usual in ways and (not profile.lanes or _TAKES[usual] & profile.lanes.keys()):
         return usual
     if kind.name == "uuid" and profile.count(Lane.BLOB) and not profile.count(Lane.TEXT):
@@ -176,7 +191,9 @@ def holds(kind: PgType, profile: ColumnProfile) -> bool:
         return True
     if kind.name == "uuid" and lanes == {Lane.BLOB}:
         return profile.blob_uuid == profile.count(Lane.BLOB)
-    form = _FORMS.get(kind.name, kind.name)
+    if kind.name == "bit":
+        return lanes == {Lane.BLOB}
+    form = _FORMS.get(kind.family, kind.family)
     return lanes == {Lane.TEXT} and profile.text_forms.get(form, 0) == profile.count(Lane.TEXT)
 
 

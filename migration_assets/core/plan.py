@@ -15,6 +15,7 @@ from enum import StrEnum
 from pydantic import TypeAdapter
 
 from migration_assets.core.catalog import SkippedObject
+from migration_assets.core.naming import shorten
 from migration_assets.core.policies import Resolved, choice_of
 from migration_assets.core.types import PgType
 
@@ -39,6 +40,12 @@ class Conversion(StrEnum):
     UUID_TEXT = "uuid_text"  # canonical lower-case text -> uuid
     UUID_BYTES = "uuid_bytes"  # 16-byte blobs -> uuid
     JSON = "json"  # text lane -> json or jsonb
+    UTC = "utc"  # text lane of ISO datetimes without offset, in UTC -> timestamptz
+    INTERVAL = "interval"  # text lane of [-]HHH:MM:SS[.f] -> interval
+    BITS = "bits"  # blob lane, big-endian -> bit(n)
+    ENUM = "enum"  # text lane of an enum's labels -> enum
+    SET = "set"  # text lane of members parted by commas -> text[]
+    GEOMETRY = "geometry"  # blob lane, SRID and WKB -> bytea in the form EWKB
 
 
 class DefaultTest(StrEnum):
@@ -73,6 +80,8 @@ class ColumnPlan:
         policies: (anomaly, choice) where it is not the default.
         source_timezone: zone that the source's times are meant in, of the conversion ``zoned``.
         converted: the type that values have before transforms, None where it is ``type``.
+        on_update: PostgreSQL SQL of what a trigger sets the column to when its row changes, None
+            for nothing; source_on_update: the same in the source's dialect.
     """
 
     source: str
@@ -94,6 +103,8 @@ class ColumnPlan:
     source_generated: str | None = None
     source_timezone: str | None = None
     converted: PgType | None = None
+    on_update: str | None = None
+    source_on_update: str | None = None
 
     @property
     def converted_type(self) -> PgType:
@@ -252,6 +263,13 @@ class TablePlan:
     policies: Resolved = ()
     dropped: tuple[str, ...] = ()
     transforms: tuple[TransformPlan, ...] = ()
+
+    @property
+    def on_update_trigger(self) -> str | None:
+        """Name of the trigger, and of its function, that keeps ``on_update``; None for none."""
+        if not any(column.on_update for column in self.columns):
+            return None
+        return shorten(f"{self.name}_on_update")
 
     def transformed(self, column: str) -> bool:
         """Whether transforms may change the column of this source name."""

@@ -12,11 +12,12 @@ from migration_assets.core.choose import Choice, choose
 from migration_assets.core.config import PlanConfig
 from migration_assets.core.constraint_plan import ConstraintPlanner
 from migration_assets.core.defaults import translate_default
+from migration_assets.core.enums import with_enum_names
 from migration_assets.core.generated import with_generated
 from migration_assets.core.override_types import holds, overridden
 from migration_assets.core.overrides import Overrides
 from migration_assets.core.own_objects import with_own
-from migration_assets.core.plan import ColumnPlan, Decision, Plan, TablePlan, ViewPlan
+from migration_assets.core.plan import ColumnPlan, Conversion, Decision, Plan, TablePlan, ViewPlan
 from migration_assets.core.policies import Resolved, choice_of
 from migration_assets.core.profile import ColumnProfile, Lane, Profile, TableProfile
 from migration_assets.core.target_names import renaming, target_names
@@ -33,6 +34,7 @@ from migration_assets.core.translate import (
 from migration_assets.core.unify import ColumnId, groups, unify
 from migration_assets.errors import InputError
 
+_DATES = {Conversion.DATE, Conversion.TIMESTAMP, Conversion.UTC, Conversion.ZONED}
 MAX_COLUMNS = 1600
 """Columns of a table (PostgreSQL manual, "PostgreSQL Limits")."""
 
@@ -82,7 +84,11 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
         name, target = table.name, names[table.name]
         decisions += renaming(name, None, name, target, config.naming, name in wished)
     plans = with_transforms(plans, catalog, config, skipped, decisions)
+    plans, enums = with_enum_names(
+        plans, {naming.styled(config.naming)(v.name) for v in catalog.views}
+    )
     constraints = ConstraintPlanner(catalog, plans, profile, skipped, decisions, config.naming)
+    constraints.relation_names |= enums
     finished = with_own(
         [constraints.table(table) for table in tables],
         config,
@@ -204,7 +210,7 @@ def _columns(
     for column in coming:
         choice = choices[table.name, column.name]
         decisions.append(
-            Decision(table.name, column.name, choice.type.sql, choice.reason, choice.deciding)
+            Decision(table.name, column.name, choice.type.plain, choice.reason, choice.deciding)
         )
         decisions += renaming(
             table.name,
@@ -221,7 +227,7 @@ def _columns(
         becoming = (
             None
             if identity
-            else _becoming_null(policies, held, overrides.typed(table.name, column.name))
+            else _becoming_null(policies, held, overrides.typed(table.name, column.name), choice)
         )
         plan = ColumnPlan(
             source=column.name,
@@ -256,16 +262,21 @@ def _columns(
     return tuple(plans)
 
 
-def _becoming_null(policies: Resolved, facts: ColumnProfile, typed: bool) -> str | None:
+def _becoming_null(
+    policies: Resolved, facts: ColumnProfile, typed: bool, choice: Choice
+) -> str | None:
     """The policy by which values of a column become NULL, None if there is no such value."""
     there = {
         "nul_characters": facts.text_nul > 0,
         "invalid_utf8": facts.text_invalid > 0,
         "negative_zero": facts.count(Lane.REAL) > 0,
         "unfit": typed,
+        "zero_date": facts.text_zero > 0 and choice.conversion in _DATES,
+        "invalid_enum": choice.conversion is Conversion.ENUM
+        and facts.text_forms.get("enum", 0) < facts.count(Lane.TEXT),
     }
-    for anomaly, choice in policies:
-        if choice == "null" and there.get(anomaly, False):
+    for anomaly, occurs in there.items():
+        if occurs and choice_of(policies, anomaly) == "null":
             return f"{anomaly}: null"
     return None
 

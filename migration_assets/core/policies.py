@@ -11,6 +11,8 @@ POLICIES: Mapping[str, tuple[str, ...]] = {
     "nul_characters": ("remove", "null", "quarantine", "fail"),
     "invalid_utf8": ("escape", "null", "quarantine", "fail"),
     "negative_zero": ("zero", "null", "quarantine", "fail"),
+    "zero_date": ("null", "epoch", "quarantine", "fail"),
+    "invalid_enum": ("null", "quarantine", "fail"),
     "null_in_not_null": ("nullable", "quarantine", "fail"),
     "unfit": ("quarantine", "null", "fail"),
     "ambiguous_time": ("earlier", "later", "null", "quarantine", "fail"),

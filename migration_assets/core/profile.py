@@ -39,12 +39,14 @@ class ColumnProfile:
         text_nul: texts with a NUL character. text_invalid: texts that are not valid UTF-8.
         text_forms: form -> count over the *text* lane, of the forms probed for the column
             (``date``, ``datetime``, ``datetime_tz``, ``time``, ``uuid``, ``json``, ``jsonb``,
-            ``decimal``); a text counts in each form that it fits. ``json``: parses; ``jsonb``:
-            parses and loses nothing there.
+            ``decimal``, ``interval``, ``enum``); a text counts in each form that it fits.
+            ``json``: parses; ``jsonb``: parses and loses nothing there.
         blob_bytes: greatest length of the blob lane. blob_uuid: blobs of exactly 16 bytes.
         text_digits, text_scale: as number_digits/number_scale, over texts of the form ``decimal``.
         text_beyond: texts that begin like a date and are none that PostgreSQL holds exactly: year
             0000 or beyond 9999, no such day or hour, a seventh fraction digit; counted where dates
+            are probed for.
+        text_zero: texts that are a date but for a year, month or day of zero; counted where dates
             are probed for.
         case_folds: values that another value equals but for the case of ASCII letters; counted
             where the source itself does not tell them apart.
@@ -71,6 +73,7 @@ class ColumnProfile:
     text_digits: int = 0
     text_scale: int = 0
     text_beyond: int = 0
+    text_zero: int = 0
     case_folds: int = 0
     example: str | None = None
 

@@ -59,7 +59,7 @@ def unify(
     if wished:
         return {}
     types = {choices[member].type for member in members}
-    if len(types) == 1:
+    if len(types) == 1 and not next(iter(types)).labels:
         return {}
     target = _joined(members, columns, choices, profiles)
     if target is None:
@@ -114,6 +114,9 @@ def _joined(
     """The narrowest type that holds every member's values exactly, None if there is none."""
     types = [choices[member].type for member in members]
     names = {t.name for t in types}
+    if any(t.labels for t in types):
+        # Each enum is a type of its own, which equals no other.
+        return PgType("text")
     if "uuid" in names:
         texts = all(
             set(profiles[m].lanes) <= {Lane.TEXT}
@@ -126,6 +129,14 @@ def _joined(
         return _text_or_bytes(members, profiles)
     if names <= set(_INTEGERS):
         return PgType(max(names, key=_INTEGERS.index))
+    whole = PgType("numeric", (20, 0))
+    if names <= {*_INTEGERS, "numeric"} and whole in types:
+        # What counts beyond bigint may refer to a column that does not.
+        if all(_within_bigint(profiles[m]) for m in members) and any(
+            choices[m].type.name in _INTEGERS for m in members
+        ):
+            return PgType("bigint")
+        return whole if {t.args for t in types} <= {(), (20, 0)} else PgType("numeric")
     if names <= {*_INTEGERS, "numeric"}:
         return PgType("numeric")
     if names <= set(_TEXTS):
@@ -136,6 +147,10 @@ def _joined(
     if len(filled) == 1:
         return filled.pop()
     return _text_or_bytes(members, profiles)
+
+
+def _within_bigint(profile: ColumnProfile) -> bool:
+    return set(profile.lanes) <= {Lane.INT}
 
 
 def _text_or_bytes(

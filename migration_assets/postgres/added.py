@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from psycopg2.extensions import cursor as Cursor
 
+from migration_assets.postgres.ddl import OWN_FUNCTION
+
 
 def relations(cursor: Cursor, schema: str, known: list[int]) -> list[str]:
     """Relations in ``schema`` that are neither ``known`` nor an extension's, for people."""
@@ -30,19 +32,23 @@ def attached(cursor: Cursor, known: list[int]) -> list[str]:
         SELECT 'trigger "' || t.tgname || '" on table "' || c.relname || '"'
         FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
         WHERE NOT t.tgisinternal AND c.oid = ANY(%(known)s::oid[])
+          AND obj_description(t.tgfoid, 'pg_proc') IS DISTINCT FROM %(own)s
         UNION ALL
         SELECT 'rule "' || r.rulename || '" on table "' || c.relname || '"'
         FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
         WHERE r.rulename <> '_RETURN' AND c.oid = ANY(%(known)s::oid[])
         ORDER BY 1
         """,
-        {"known": known},
+        {"known": known, "own": OWN_FUNCTION},
     )
     return [row[0] for row in cursor.fetchall()]
 
 
-def routines_and_types(cursor: Cursor, schema: str) -> list[str]:
-    """Functions, procedures and standalone types in ``schema`` but an extension's, for people."""
+def routines_and_types(cursor: Cursor, schema: str, known: list[int]) -> list[str]:
+    """Functions, procedures and standalone types in ``schema`` but an extension's, for people.
+
+    Enum types of columns of the ``known`` relations and our own functions are not among them.
+    """
     cursor.execute(
         """
         SELECT CASE p.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate'
@@ -52,6 +58,7 @@ def routines_and_types(cursor: Cursor, schema: str) -> list[str]:
         WHERE n.nspname = %(schema)s
           AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass
                           AND d.objid = p.oid AND d.deptype IN ('e', 'i'))
+          AND obj_description(p.oid, 'pg_proc') IS DISTINCT FROM %(own)s
         UNION ALL
         SELECT CASE t.typtype WHEN 'd' THEN 'domain' ELSE 'type' END || ' "' || t.typname || '"'
         FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
@@ -61,9 +68,11 @@ def routines_and_types(cursor: Cursor, schema: str) -> list[str]:
           AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.deptype = 'e'
                           AND (d.classid = 'pg_type'::regclass AND d.objid = t.oid
                                OR d.classid = 'pg_class'::regclass AND d.objid = c.oid))
+          AND NOT EXISTS (SELECT 1 FROM pg_attribute a WHERE a.atttypid = t.oid
+                          AND a.attrelid = ANY(%(known)s::oid[]))
         ORDER BY 1
         """,
-        {"schema": schema},
+        {"schema": schema, "known": known, "own": OWN_FUNCTION},
     )
     return [row[0] for row in cursor.fetchall()]
 

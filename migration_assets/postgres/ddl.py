@@ -5,20 +5,38 @@ from __future__ import annotations
 from psycopg2 import sql
 
 from migration_assets.core.plan import ColumnPlan, IndexPlan, TablePlan
+from migration_assets.core.types import PgType
 
 TRIAL = "migration_assets_trial"
 """Name of a table that is made to see whether PostgreSQL takes it, and rolled back."""
 
 
 def create_table(schema: str, plan: TablePlan) -> sql.Composed:
-    """The statement that makes the table of ``plan`` in ``schema``, without constraints."""
-    return sql.SQL("CREATE TABLE {} ({})").format(
-        sql.Identifier(schema, plan.name), sql.SQL(", ").join(_column(c) for c in plan.columns)
+    """What makes the table of ``plan`` in ``schema``, without constraints.
+
+    The enum types of its columns are made before it, where they are not there yet.
+    """
+    statement = sql.SQL("CREATE TABLE {} ({})").format(
+        sql.Identifier(schema, plan.name),
+        sql.SQL(", ").join(_column(schema, c) for c in plan.columns),
+    )
+    types = [_enum(schema, c.type) for c in plan.columns if c.type.labels]
+    return sql.SQL("; ").join([*types, statement])
+
+
+def _enum(schema: str, kind: PgType) -> sql.Composed:
+    return sql.SQL(
+        "DO $migration_assets$ BEGIN CREATE TYPE {} AS ENUM ({}); "
+        "EXCEPTION WHEN duplicate_object THEN NULL; END $migration_assets$"
+    ).format(
+        sql.Identifier(schema, kind.name), sql.SQL(", ").join(sql.Literal(x) for x in kind.labels)
     )
 
 
-def _column(column: ColumnPlan) -> sql.Composed:
-    parts: list[sql.Composable] = [sql.Identifier(column.name), sql.SQL(column.type.sql)]
+def _column(schema: str, column: ColumnPlan) -> sql.Composed:
+    kind = column.type
+    type_ = sql.Identifier(schema, kind.name) if kind.labels else sql.SQL(kind.sql)
+    parts: list[sql.Composable] = [sql.Identifier(column.name), type_]
     if column.generated is not None:
         # STORED: a virtual column can be neither indexed nor read by every server we write to.
         parts += [sql.SQL("GENERATED ALWAYS AS ("), sql.SQL(column.generated), sql.SQL(") STORED")]
@@ -30,6 +48,52 @@ def _column(column: ColumnPlan) -> sql.Composed:
     if not column.nullable:
         parts.append(sql.SQL("NOT NULL"))
     return sql.SQL(" ").join(parts)
+
+
+OWN_FUNCTION = "migration_assets: sets columns to the time of a change"
+"""Comment of the functions that this project makes, by which it knows them again."""
+_UNORDERED = {"json"}
+"""Types without an equality of their own."""
+
+
+def on_update(schema: str, plan: TablePlan, name: str) -> sql.Composed:
+    """The function and the trigger that keep ``on_update``, made again where they are there.
+
+    As in MySQL a column is set when any value of its row changes, and it is not itself given
+    another value (MySQL manual, "Automatic Initialization and Updating for TIMESTAMP").
+    """
+    function = sql.Identifier(schema, name)
+    body = sql.SQL(" ").join(
+        sql.SQL("IF NEW.{0} IS NOT DISTINCT FROM OLD.{0} THEN NEW.{0} := {1}; END IF;").format(
+            sql.Identifier(c.name), sql.SQL(c.on_update)
+        )
+        for c in plan.columns
+        if c.on_update
+    )
+    compared = [
+        (sql.SQL("{}.{}::text") if c.type.name in _UNORDERED else sql.SQL("{}.{}"), c.name)
+        for c in plan.columns
+        if c.generated is None
+    ]
+    old, new = (
+        sql.SQL(", ").join(form.format(sql.SQL(row), sql.Identifier(n)) for form, n in compared)
+        for row in ("OLD", "NEW")
+    )
+    return sql.SQL(
+        "CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql"
+        " AS $migration_assets$ BEGIN {body} RETURN NEW; END $migration_assets$;"
+        " COMMENT ON FUNCTION {function}() IS {comment};"
+        " CREATE OR REPLACE TRIGGER {name} BEFORE UPDATE ON {table} FOR EACH ROW"
+        " WHEN (ROW({old}) IS DISTINCT FROM ROW({new})) EXECUTE FUNCTION {function}()"
+    ).format(
+        function=function,
+        body=body,
+        comment=sql.Literal(OWN_FUNCTION),
+        name=sql.Identifier(name),
+        table=sql.Identifier(schema, plan.name),
+        old=old,
+        new=new,
+    )
 
 
 def copy_statement(schema: str, plan: TablePlan, freeze: bool = True) -> sql.Composed:

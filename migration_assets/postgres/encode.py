@@ -79,4 +79,6 @@ def _builder(type_: PgType, field: pa.Field) -> Any:
 def _wire(type_: PgType) -> Callable[[pa.Array], pa.Array]:
     if type_.name == "numeric":
         return wire.numeric
+    if type_.name == "bit":
+        return wire.bits
     raise ValueError(f"no wire encoding of {type_.sql}")

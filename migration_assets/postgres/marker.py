@@ -245,7 +245,7 @@ def _check_added(cursor: Cursor, schema: str, known: list[int], mark: Mark | Non
             f'schema "{schema}" holds {attached[0]}{more}, which the new tables would not have; '
             "drop it and make it again after the run, or choose another schema with --schema NAME"
         )
-    held = added.routines_and_types(cursor, schema) if mark else []
+    held = added.routines_and_types(cursor, schema, known) if mark else []
     if held:
         more = f" and {len(held) - 1} more" if len(held) > 1 else ""
         raise InputError(

@@ -119,6 +119,21 @@ def _numeric(texts: pa.Array) -> pa.Array:
     )
 
 
+def bits(texts: pa.Array) -> pa.Array:
+    """Texts of one length of the digits 0 and 1 as the bytes that ``bit_recv`` reads."""
+    whole = texts.drop_null().to_pylist()
+    if not whole:
+        return pa.nulls(len(texts), pa.binary())
+    length = len(whole[0])
+    digits = np.frombuffer("".join(whole).encode(), np.uint8).reshape(len(whole), length)
+    packed = np.packbits(digits == ord("1"), axis=1)
+    head = length.to_bytes(4, "big")
+    values = iter(head + row.tobytes() for row in packed)
+    return pa.array(
+        [next(values) if valid else None for valid in texts.is_valid().to_pylist()], pa.binary()
+    )
+
+
 def _without_exponent(text: str) -> str:
     try:
         number = Decimal(text)

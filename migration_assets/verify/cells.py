@@ -65,6 +65,10 @@ def as_planned(found: pa.Array, planned: pa.DataType) -> Cells:
 
 def as_extracted(values: pa.Array, planned: pa.DataType) -> Cells:
     """A Parquet column in the planned type; raises ArrowInvalid if it was written otherwise."""
+    if pa.types.is_list(values.type):
+        return Cells(pc.binary_join(values, ","))
+    if pa.types.is_duration(values.type):
+        return Cells(values.view(planned))
     return Cells(values if values.type == planned else values.cast(planned))
 
 

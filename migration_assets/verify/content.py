@@ -123,7 +123,7 @@ class _Comparison:
         return self._match(
             readback.expected_rows(self._parquet, columns),
             query,
-            [column.type.arrow for column in columns],
+            [column.type.compared for column in columns],
             _positions(columns, self._plan.key),
         )
 
@@ -231,14 +231,16 @@ def _differs(column: ColumnPlan, expected: pa.Array, found: pa.Array) -> bool:
     if column.type.comparison == Comparison.SERVER:
         return server.texts_differ(column, expected[0].as_py(), found[0].as_py())
     return (
-        differing(as_planned(expected, column.type.arrow), as_planned(found, column.type.arrow))
+        differing(
+            as_planned(expected, column.type.compared), as_planned(found, column.type.compared)
+        )
         is not None
     )
 
 
 def _render_found(values: pa.Array, column: ColumnPlan) -> str | None:
     """What was found, in the planned form where it fits it."""
-    cells = as_planned(values, column.type.arrow)
+    cells = as_planned(values, column.type.compared)
     return render(values if cells.misfits is not None else cells.values, 0)
 
 

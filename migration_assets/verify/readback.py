@@ -26,6 +26,14 @@ BATCH_BYTES = 4 << 20
 
 BATCH_ROWS = 65_536
 
+_READ = {
+    "bit": "{}::text",
+    "enum": "{}::text",
+    "interval": "(extract(epoch FROM {}) * 1000000)::bigint",
+    "text[]": "array_to_string({}, ',')",
+}
+"""How values of a family are read where the plain column would come back in another form."""
+
 HEAP_ORDER = (
     "SET synchronize_seqscans = off",
     "SET max_parallel_workers_per_gather = 0",
@@ -59,7 +67,7 @@ class FoundTable:
             return "NULL::text"
         if column.type.comparison == Comparison.SERVER:
             return f"{quote(column.name)}::text"
-        return quote(column.name)
+        return _READ.get(column.type.family, "{}").format(quote(column.name))
 
 
 @contextmanager
@@ -139,7 +147,7 @@ def expected_rows(parquet: pq.ParquetFile, columns: Sequence[ColumnPlan]) -> Ite
     first = 0
     for batch in parquet_batches(parquet):
         cells = [
-            as_extracted(batch.column(place), column.type.arrow)
+            as_extracted(batch.column(place), column.type.compared)
             for place, column in zip(places, columns, strict=True)
         ]
         yield Rows(first, batch.num_rows, cells)
@@ -162,7 +170,10 @@ def fetch_expected(
                 low, high = np.searchsorted(wanted, (start, start + batch.num_rows))
                 for position in wanted[low:high].tolist():
                     row = batch.slice(position - start, 1)
-                    fetched[position] = [row.column(place) for place in places]
+                    fetched[position] = [
+                        as_extracted(row.column(place), column.type.compared).values
+                        for place, column in zip(places, columns, strict=True)
+                    ]
                 start += batch.num_rows
         first = end
     return fetched

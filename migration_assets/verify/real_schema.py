@@ -15,11 +15,16 @@ WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
 """
 
 COLUMNS = """
-SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+SELECT c.relname::text, a.attname::text,
+       CASE WHEN t.typtype = 'e' AND t.typnamespace = n.oid
+            THEN '"' || replace(t.typname, '"', '""') || '"'
+            ELSE format_type(a.atttypid, a.atttypmod) END,
+       a.attnotnull,
        a.attidentity::text, a.attgenerated::text, a.atthasdef
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+JOIN pg_type t ON t.oid = a.atttypid
 WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'f')
 ORDER BY c.oid, a.attnum
 """

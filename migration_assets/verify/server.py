@@ -105,7 +105,7 @@ class Canonical:
                 cells = [
                     Cells(next(returned))
                     if column.type.comparison == Comparison.SERVER
-                    else as_extracted(_column(batch, column), column.type.arrow)
+                    else as_extracted(_column(batch, column), column.type.compared)
                     for column in columns
                 ]
                 yield Rows(first, batch.num_rows, cells)
@@ -121,7 +121,7 @@ def found_text(table: FoundTable, column: ColumnPlan) -> str:
 
 def canonical_type(column: ColumnPlan) -> pa.DataType:
     """The Arrow type in which the whole table is compared."""
-    return pa.string() if column.type.comparison == Comparison.SERVER else column.type.arrow
+    return pa.string() if column.type.comparison == Comparison.SERVER else column.type.compared
 
 
 def texts_differ(column: ColumnPlan, expected: str | None, found: str | None) -> bool:

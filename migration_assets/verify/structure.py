@@ -19,7 +19,7 @@ from migration_assets.core.plan import (
 )
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import Finding
-from migration_assets.postgres import connect
+from migration_assets.postgres import connect, ddl
 from migration_assets.verify import definitions, identity
 from migration_assets.verify.real_schema import (
     TABLE_KINDS,
@@ -63,6 +63,7 @@ def findings(target: connect.Target, schema: str, plan: Plan, profile: Profile) 
     real = read_schema(target, schema)
     found = [*_schema(plan, real), *_keys(plan, real), *_references(plan, real, schema)]
     found += definitions.findings(target, schema, plan.tables)
+    found += _triggers(target, schema, plan)
     found += [
         Finding("keys", proof.table, proof.column, proof.problem)
         for proof in identity.prove(target, schema, _present(plan, real), profile)
@@ -137,6 +138,30 @@ def _column(table: TablePlan, plan: ColumnPlan, real: RealColumn) -> Iterator[st
     ):
         if planned != there:
             yield f"{what} is missing" if planned else f"has a {what} that is not in the plan"
+
+
+def _triggers(target: connect.Target, schema: str, plan: Plan) -> list[Finding]:
+    """Triggers that set a column when its row changes, and are missing or switched off."""
+    planned = {t.name: name for t in plan.tables if (name := t.on_update_trigger) is not None}
+    if not planned:
+        return []
+    with (
+        connect.session(target, "the look for triggers") as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            "SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = %s AND t.tgenabled <> 'D' AND obj_description(t.tgfoid, 'pg_proc')"
+            " = %s",
+            (schema, ddl.OWN_FUNCTION),
+        )
+        there = set(cursor.fetchall())
+    return [
+        Finding("schema", table, name, "trigger of ON UPDATE is missing or switched off")
+        for table, name in planned.items()
+        if (table, name) not in there
+    ]
 
 
 def _keys(plan: Plan, real: RealSchema) -> Iterator[Finding]:
