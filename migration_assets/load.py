@@ -21,7 +21,7 @@ from migration_assets.core.plan import TablePlan
 from migration_assets.core.results import LoadResult
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
 from migration_assets.postgres import ddl, marker
-from migration_assets.postgres.connect import Target, broken_off, session
+from migration_assets.postgres.connect import Target, broken_off, is_lost, session
 from migration_assets.postgres.encode import CopyEncoder
 from migration_assets.progress import Progress
 
@@ -298,8 +298,13 @@ def _raise_refusal(error: psycopg2.Error, plan: TablePlan, parquet: pq.ParquetFi
 
 
 def is_refusal(error: psycopg2.Error) -> bool:
-    """True if a COPY failed for what is in its rows: data, a constraint, or a limit."""
-    return (error.pgcode or "")[:2] in {"22", "23", "54"} and "COPY" in (error.diag.context or "")
+    """True if a COPY failed for what is in its rows: data, a constraint, a limit, or a fault.
+
+    An internal error (``XX000``) is one of a row only if the connection has outlived it.
+    """
+    state = error.pgcode or ""
+    of_rows = state[:2] in {"22", "23", "54"} or (state == "XX000" and not is_lost(error))
+    return of_rows and "COPY" in (error.diag.context or "")
 
 
 def place_of(error: psycopg2.Error) -> tuple[int | None, str | None]:

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from migration_assets.convert import forms
+from migration_assets.convert.column import mask_of
 from migration_assets.convert.jsonforms import json_forms
 from migration_assets.convert.members import is_member
-from migration_assets.convert.texts import is_utf8
+from migration_assets.convert.texts import invalid_rows, nul_rows
 from migration_assets.core.catalog import Column, Kind, Table
 from migration_assets.core.profile import ColumnProfile, Lane, TableProfile
 
@@ -146,16 +147,17 @@ class _ColumnProfiler:
         array = array.drop_null()
         lengths = pc.binary_length(array)
         self._text["bytes"] = max(self._text["bytes"], pc.max(lengths).as_py())
-        valid = _decoded(array)
-        if valid is None:
-            whole = [is_utf8(value) for value in array.to_pylist()]
-            self._text["invalid"] += whole.count(False)
-            valid = array.filter(pa.array(whole)).cast(pa.string())
+        wrong = np.zeros(0, np.intp)
+        try:
+            valid = array.cast(pa.string())
+        except pa.ArrowInvalid:
+            wrong = invalid_rows(array)
+            self._text["invalid"] += len(wrong)
+            valid = array.filter(pa.array(~mask_of(wrong, len(array)))).cast(pa.string())
         if len(valid):
             chars = pc.max(pc.utf8_length(valid)).as_py()
             self._text["chars"] = max(self._text["chars"], chars)
-        if _has_nul(array):
-            self._text["nul"] += pc.sum(pc.match_substring(valid, "\0")).as_py() or 0
+        self._text["nul"] += len(np.setdiff1d(nul_rows(array), wrong))
         if self._probes:
             self._dates(array)
         if self._decimal:
@@ -233,21 +235,3 @@ def _extremes(array: pa.Array) -> tuple[Any, Any]:
     """Least and greatest value of a numeric array that has at least one."""
     both = pc.min_max(array)
     return both["min"].as_py(), both["max"].as_py()
-
-
-def _decoded(array: pa.Array) -> pa.Array | None:
-    """The texts as strings, or None if any of them is not UTF-8."""
-    try:
-        return array.cast(pa.string())
-    except pa.ArrowInvalid:
-        return None
-
-
-def _has_nul(array: pa.Array) -> bool:
-    """Whether any value holds a NUL byte; one scan of the values' bytes."""
-    _, offsets, data = array.buffers()
-    if data is None:
-        return False
-    ends = np.frombuffer(offsets, dtype=np.int32)
-    start, stop = ends[array.offset], ends[array.offset + len(array)]
-    return not np.frombuffer(data, dtype=np.uint8)[start:stop].all()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from migration_assets.convert import TableConverter
+from migration_assets.convert import TableConverter, texts
 from migration_assets.convert.column import UnfitError
 from migration_assets.convert.table import CONVERSIONS
 from migration_assets.convert.texts import real_text
@@ -266,6 +266,25 @@ def test_nul_character_is_removed_and_in_the_ledger(tmp_path: Path) -> None:
         entry | {"key": "[4]", "before": "\0", "after": ""},
     ]
     assert converter.grown == {"c1": -3}
+
+
+BYTES_AROUND_EACH_RULE = bytes.fromhex("00417f808f909fa0bfc0c1c2dfe0e1edeeeff0f1f3f4f5ff")
+VALUES = st.one_of(
+    st.none(),
+    st.text(alphabet="aé価𝄞\ud7ff\ue000\U0010ffff\0", max_size=4).map(str.encode),
+    st.lists(st.sampled_from(BYTES_AROUND_EACH_RULE), max_size=5).map(bytes),
+)
+
+
+@given(st.lists(VALUES, max_size=30), st.integers(0, 3))
+def test_rows_that_are_not_utf8_and_rows_with_a_nul_are_those_python_finds(
+    values: list[bytes | None], skip: int
+) -> None:
+    raw = pa.array(values, pa.binary()).slice(skip)
+    rows = list(enumerate(raw.to_pylist()))
+    undecodable = [r for r, v in rows if v is not None and "\ufffd" in v.decode(errors="replace")]
+    assert texts.invalid_rows(raw).tolist() == undecodable
+    assert texts.nul_rows(raw).tolist() == [r for r, v in rows if v is not None and b"\0" in v]
 
 
 def test_invalid_byte_is_escaped_and_in_the_ledger_with_its_bytes(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from migration_assets import load, refusals
 from migration_assets.cli import run
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.types import PgType
-from migration_assets.errors import NotProvenError
+from migration_assets.errors import BrokenOffError, NotProvenError
 from migration_assets.home import Migration
 from migration_assets.postgres.connect import Target
 from migration_assets.progress import Progress
@@ -363,6 +363,39 @@ def test_documents_that_postgresql_does_not_take_are_found_with_their_column(
         (17_000, "doc", "invalid input syntax for type json"),
         (17_001, "doc", "unsupported Unicode escape sequence"),
     ]
+
+
+SNAG = """
+CREATE FUNCTION snag() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.doc = 'snag' THEN RAISE 'could not do it' USING ERRCODE = 'XX000'; END IF;
+    IF NEW.doc = 'end' THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+    RETURN NEW;
+END $$;
+CREATE FUNCTION lay() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE made text; BEGIN
+    SELECT object_identity INTO made FROM pg_event_trigger_ddl_commands();
+    EXECUTE 'CREATE TRIGGER snag BEFORE INSERT ON ' || made || ' FOR EACH ROW '
+        'EXECUTE FUNCTION public.snag()';
+END $$;
+CREATE EVENT TRIGGER lay ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION lay();
+"""
+
+
+def test_internal_error_of_a_row_is_a_refusal_unless_the_connection_is_lost(
+    tmp_path: Path, database: str, schema: str
+) -> None:
+    plan = make_table(database, schema, [("doc", "text")])
+    with psycopg2.connect(database) as connection, connection.cursor() as cursor:
+        cursor.execute(SNAG)
+    path = tmp_path / "t.parquet"
+    table = pa.table({"doc": ["a", "snag", "b", "snag"]})
+    found = find(database, schema, plan, path, table)
+    assert [(r.position, r.message) for r in found] == [
+        (1, "could not do it"),
+        (3, "could not do it"),
+    ]
+    pq.write_table(pa.table({"doc": ["a", "end"]}), path)
+    with pq.ParquetFile(path) as file, pytest.raises(BrokenOffError, match='load of table "t"'):
+        load.load_table(Target(database, schema), schema, plan, file, Progress())
 
 
 def test_many_refused_rows_are_all_found_and_no_other(

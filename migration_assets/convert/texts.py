@@ -8,6 +8,7 @@ are changes. Clean batches are checked as a whole, only dirty rows are looked at
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,8 +28,6 @@ from migration_assets.core.types import PgType
 
 INVALID_UTF8 = "invalid_utf8"
 NUL_REMOVED = "nul_removed"
-
-_SMALL = 16
 
 
 def to_text(lanes: Lanes, kind: PgType) -> Converted:
@@ -121,8 +120,8 @@ def _clean(lanes: Lanes, kind: PgType) -> Converted:
     try:
         text, invalid = raw.cast(pa.string()), np.zeros(0, np.intp)
     except pa.ArrowInvalid:
-        text, invalid = None, _invalid_rows(raw)
-    nul = _nul_rows(raw)
+        text, invalid = None, invalid_rows(raw)
+    nul = nul_rows(raw)
     dirty = np.union1d(invalid, nul)
     if len(dirty) == 0:
         return Converted(text)
@@ -149,44 +148,72 @@ def _clean(lanes: Lanes, kind: PgType) -> Converted:
     return Converted(clean.cast(pa.string()), tuple(changes))
 
 
-def _invalid_rows(raw: pa.Array) -> Rows:
-    """The rows that are not valid UTF-8, found by halving."""
-    found: list[int] = []
-    waiting = [(0, len(raw))]
-    while waiting:
-        start, stop = waiting.pop()
-        part = raw.slice(start, stop - start)
-        if stop - start <= _SMALL:
-            for row, value in enumerate(part.to_pylist(), start):
-                if value is not None and not is_utf8(value):
-                    found.append(row)
-            continue
-        try:
-            part.cast(pa.string())
-        except pa.ArrowInvalid:
-            middle = (start + stop) // 2
-            waiting += [(start, middle), (middle, stop)]
-    return np.array(sorted(found), np.intp)
+def invalid_rows(raw: pa.Array) -> Rows:
+    """The rows that are not valid UTF-8 (Unicode Standard, table 3-7).
+
+    Only bytes beyond ASCII are looked at. One that begins a character needs its number of
+    following bytes behind it in the same row; a following byte needs to be one of these.
+    """
+    ends, block = _bytes_of(raw)
+    places = np.flatnonzero(block.view(np.int8) < 0)
+    rows = np.searchsorted(ends, places + ends[0], "right") - 1
+    values = block[places]
+    follow = _FOLLOW[values]
+    good = follow != _NEVER
+    taken = np.zeros(len(values) + 3, np.bool_)
+    for step in (1, 2, 3):
+        wants = np.flatnonzero(good & (follow >= step) & (follow != _NEVER))
+        there = wants[wants + step < len(values)]
+        behind = there + step
+        fits = (
+            (places[behind] == places[there] + step)
+            & (rows[behind] == rows[there])
+            & (follow[behind] == 0)
+        )
+        if step == 1:
+            first = values[there]
+            fits &= (values[behind] >= _LEAST[first]) & (values[behind] <= _MOST[first])
+        good[wants] = False
+        good[there[fits]] = True
+        taken[behind[fits]] = True
+    wrong = ~good | ((follow == 0) & ~taken[: len(values)])
+    return _valid(raw, np.unique(rows[wrong]))
 
 
-def is_utf8(value: bytes) -> bool:
-    """Whether the bytes are valid UTF-8."""
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _nul_rows(raw: pa.Array) -> Rows:
+def nul_rows(raw: pa.Array) -> Rows:
     """The rows with a NUL byte."""
-    _, offsets, data = raw.buffers()
-    if data is None:
-        return np.zeros(0, np.intp)
-    ends = np.frombuffer(offsets, np.int32)[raw.offset : raw.offset + len(raw) + 1]
-    block = np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
+    ends, block = _bytes_of(raw)
     if block.all():
         return np.zeros(0, np.intp)
-    rows: Rows = np.unique(np.searchsorted(ends, np.flatnonzero(block == 0) + ends[0], "right") - 1)
-    valid = raw.is_valid().to_numpy(zero_copy_only=False)
-    return rows.compress(valid[rows])
+    places = np.flatnonzero(block == 0) + ends[0]
+    return _valid(raw, np.unique(np.searchsorted(ends, places, "right") - 1))
+
+
+def _bytes_of(raw: pa.Array) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """Where the rows of texts begin and end, and their bytes, which begin at the first of these."""
+    _, offsets, data = raw.buffers()
+    ends = np.frombuffer(offsets, np.int32)[raw.offset : raw.offset + len(raw) + 1]
+    if data is None:
+        return ends, np.zeros(0, np.uint8)
+    return ends, np.frombuffer(data, np.uint8)[ends[0] : ends[-1]]
+
+
+def _valid(raw: pa.Array, rows: Rows) -> Rows:
+    """The rows that are not NULL, under which any bytes may stand."""
+    if not raw.null_count:
+        return rows
+    return rows.compress(raw.is_valid().to_numpy(zero_copy_only=False)[rows])
+
+
+def _utf8_tables() -> tuple[npt.NDArray[np.uint8], ...]:
+    """By the first byte of a character: bytes that follow, least and greatest second byte."""
+    follow = np.full(256, _NEVER, np.uint8)
+    follow[0x80:0xC0], follow[0xC2:0xE0], follow[0xE0:0xF0], follow[0xF0:0xF5] = 0, 1, 2, 3
+    least, most = np.full(256, 0x80, np.uint8), np.full(256, 0xBF, np.uint8)
+    least[0xE0], least[0xF0], most[0xED], most[0xF4] = 0xA0, 0x90, 0x9F, 0x8F
+    return follow, least, most
+
+
+_NEVER = 9
+"""Of a byte that UTF-8 never has."""
+_FOLLOW, _LEAST, _MOST = _utf8_tables()

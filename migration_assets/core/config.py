@@ -20,7 +20,6 @@ from migration_assets.core.naming import MAX_IDENTIFIER_BYTES
 from migration_assets.core.plan import Conversion, Plan
 from migration_assets.core.policies import POLICIES, TABLE_POLICIES, read_policies
 from migration_assets.core.types import parse_type
-from migration_assets.core.unhonoured import first_unhonoured
 from migration_assets.errors import InputError
 
 
@@ -266,13 +265,6 @@ class PlanConfig(StrictModel):
         copy = self.model_copy()
         copy._modules = dict(modules)
         return copy
-
-    @model_validator(mode="after")
-    def _nothing_silently_ignored(self) -> PlanConfig:
-        place = first_unhonoured(self.model_dump())
-        if place is not None:
-            raise ValueError(f"{place} is not honoured yet; take it out of defs.yaml")
-        return self
 
 
 class MigrationConfig(PlanConfig):

@@ -255,6 +255,8 @@ def broken_off(what: str, target_or_url: Target | str | dict[str, str]) -> Itera
 def is_lost(error: Exception) -> bool:
     """True if a database error means that the server was lost, not that a statement is wrong."""
     state = getattr(error, "pgcode", None) or getattr(error, "sqlstate", None)
+    if state == "XX000" and _is_open(error):
+        return False  # an internal error of one statement, often of one value
     if state:
         # PostgreSQL manual, "PostgreSQL Error Codes": connection, resources, shutdown, system.
         return state[:2] in {"08", "53", "58", "XX"} or state[:3] == "57P"
@@ -263,6 +265,12 @@ def is_lost(error: Exception) -> bool:
     return isinstance(error, psycopg2.OperationalError | adbc_driver_manager.OperationalError) or (
         "server closed the connection" in str(error) or "no connection to the server" in str(error)
     )
+
+
+def _is_open(error: Exception) -> bool:
+    """True if the connection that an error came from is known to have outlived it."""
+    cursor = getattr(error, "cursor", None)
+    return cursor is not None and cursor.connection.closed == 0
 
 
 def _connect_message(error: Exception, found: dict[str, str]) -> str:

@@ -37,20 +37,22 @@ def classes(connection: Connection, table: Table, scan: str) -> dict[str, tuple[
     return {column.name: tuple([lane for lane in Lane if next(found)]) for column in table.columns}
 
 
-def all_within(
+def outside(
     connection: Connection, table: Table, scan: str, lanes: Mapping[str, tuple[Lane, ...]]
-) -> bool:
-    """True if every value of ``table`` is of one of its column's ``lanes``, by a full scan.
+) -> list[str]:
+    """The columns of ``table`` with a value of none of their ``lanes``, by a full scan.
 
     Raises:
         adbc_driver_manager.Error, OSError: the table cannot be read.
     """
-    terms = []
+    names, terms = [], []
     for column in table.columns:
         others = [f"'{CLASS[lane]}'" for lane in Lane if lane not in lanes[column.name]]
         if others:
+            names.append(column.name)
             terms.append(f"max(typeof({quote(column.name)}) IN ({', '.join(others)}))")
-    return not any(_row(connection, scan, terms))
+    found = _row(connection, scan, terms) if terms else []
+    return [name for name, there in zip(names, found, strict=True) if there]
 
 
 def facts(

@@ -15,6 +15,7 @@ from adbc_driver_manager import Error as AdbcError
 from adbc_driver_manager.dbapi import Connection as AdbcConnection
 
 from migration_assets.core.catalog import Catalog, Table
+from migration_assets.core.naming import quote
 from migration_assets.core.profile import Lane
 from migration_assets.errors import InputError
 from migration_assets.sources.base import LanesMissing, QueryError, Snapshot, SourceFacts
@@ -26,7 +27,7 @@ from migration_assets.sources.sqlite.connect import (
     input_error,
     open_read_only,
 )
-from migration_assets.sources.sqlite.read import WrongTypeError, fields_of, read
+from migration_assets.sources.sqlite.read import WrongTypeError, batch_rows, fields_of, read
 from migration_assets.sources.sqlite.reflect import reflect, with_sizes
 from migration_assets.sources.sqlite.scan import scan
 
@@ -92,12 +93,16 @@ class SQLiteReader:
             InputError: the table cannot be read.
         """
         fields = fields_of(table, lanes)
+        begun = False
         try:
             behind_from = self._scan(table)
             with self._connections.arrow() as connection:
-                yield from read(connection, table, behind_from, fields, utf16=self._utf16)
+                for batch in read(connection, table, behind_from, fields, utf16=self._utf16):
+                    begun = True
+                    yield batch
         except (AdbcError, OSError, WrongTypeError) as error:
-            missing = self._missing(table, lanes)
+            first = None if begun else batch_rows(table, len(fields))
+            missing = self._missing(table, lanes, first)
             if missing:
                 raise LanesMissing(table.name, missing) from error
             raise arrow_error(f'table "{table.name}"', error) from error
@@ -218,19 +223,36 @@ class SQLiteReader:
     ) -> dict[str, tuple[Lane, ...]]:
         """Lanes that hold all values: the expected ones, unless a scan finds others too."""
         lanes = self.expected_lanes(table)
-        if facts.all_within(connection, table, behind_from, lanes):
+        if not facts.outside(connection, table, behind_from, lanes):
             return lanes
         return facts.classes(connection, table, behind_from)
 
-    def _missing(self, table: Table, lanes: Mapping[str, tuple[Lane, ...]]) -> list[str]:
-        """The columns that hold values outside ``lanes``; raises InputError."""
+    def _missing(
+        self, table: Table, lanes: Mapping[str, tuple[Lane, ...]], first: int | None
+    ) -> list[str]:
+        """The columns that hold values outside ``lanes``.
+
+        Args:
+            table: that could not be read with them.
+            lanes: asked for.
+            first: the rows that the reading got no further than, None if it did. To look at these
+                alone and begin again is quicker than to look at all rows.
+
+        Raises:
+            InputError: the table cannot be read.
+        """
         try:
             behind_from = self._scan(table)
             with self._connections.arrow() as connection:
-                found = facts.classes(connection, table, behind_from)
+                if first is not None:
+                    names = ", ".join(quote(column.name) for column in table.columns)
+                    start = f"(SELECT {names} FROM {behind_from} LIMIT {first})"
+                    found = facts.outside(connection, table, start, lanes)
+                    if found:
+                        return found
+                return facts.outside(connection, table, behind_from, lanes)
         except (AdbcError, OSError) as error:
             raise arrow_error(f'table "{table.name}"', error) from error
-        return [name for name, present in found.items() if set(present) - set(lanes[name])]
 
     def _check_integrity(self) -> None:
         connection = open_read_only(self._path)
