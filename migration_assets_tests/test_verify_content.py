@@ -19,6 +19,7 @@ from psycopg2 import sql
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.results import ContentResult
 from migration_assets.core.types import PgType
+from migration_assets.postgres import connect
 from migration_assets.postgres.connect import Target
 from migration_assets.progress import Progress
 from migration_assets.verify import content, multiset, readback
@@ -301,6 +302,35 @@ def test_faults_of_every_kind_are_told_apart_among_moved_rows(loaded: Loaded) ->
         ("changed", "[2]", "number"),
         ("changed", "[2]", "doc"),
     }
+
+
+def test_halves_of_a_large_table_tell_the_same_faults(
+    load: Callable[..., Loaded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content, "HALVES_FROM", 1)
+    monkeypatch.setattr(readback, "BATCH_ROWS", 5)  # the middle is inside a batch of a row group
+    loaded = load([row(number) for number in range(1, 121)])
+    with connect.adbc(loaded.target) as connection, readback.snapshot(connection):
+        table = readback.find_table(connection, loaded.schema, "Items")
+        assert table is not None
+        halves = readback.halves(connection, table)
+    assert halves is not None
+    middle = halves[1].first
+    assert 1 < middle < 119
+    result = loaded.compare()
+    assert (result.passed, result.identical, result.rows_found) == (True, 120, 120)
+    loaded.sql("UPDATE {table} SET number = 0 WHERE id = %s", middle)  # moves to the other half
+    loaded.sql("DELETE FROM {table} WHERE id IN (1, %s)", middle + 1)
+    loaded.insert(row(999))
+    result = loaded.compare()
+    assert (result.rows_expected, result.rows_found) == (120, 119)
+    assert {(d.kind, d.key, d.column) for d in result.differences} == {
+        ("missing", "[1]", None),
+        ("missing", f"[{middle + 1}]", None),
+        ("extra", "[999]", None),
+        ("changed", f"[{middle}]", "number"),
+    }
+    assert result.identical == 117
 
 
 def test_without_a_key_rows_are_told_by_number_and_duplicates_are_counted(

@@ -25,6 +25,10 @@ CONNECT_TIMEOUT = "5"
 MAX_TEXT = 300
 NUMERIC_OID = 1700
 
+_SESSION = "SET jit = off; SET max_parallel_workers_per_gather = 0"
+"""Its queries run beside the comparison of every cell: a third faster alone, but with twice the
+server's time, they would slow it down."""
+
 _NUMERIC = psycopg2.extensions.new_type(
     (NUMERIC_OID,),
     "EXACT_NUMBER",
@@ -114,6 +118,10 @@ class Evaluator:
 
             def connect() -> Any:
                 connection = psycopg2.connect(dsn)
+                connection.autocommit = True
+                with connection.cursor() as cursor:
+                    cursor.execute(_SESSION)
+                connection.autocommit = False
                 psycopg2.extensions.register_type(_NUMERIC, connection)
                 return connection
 

@@ -70,16 +70,63 @@ class FoundTable:
         return _READ.get(column.type.family, "{}").format(quote(column.name))
 
 
+@dataclass(frozen=True)
+class Part:
+    """Some consecutive rows of a table, as they stand in its heap and in the Parquet file.
+
+    Attributes:
+        first: position of the first row, from 0.
+        end: position after the last row, None for all that follow.
+        first_page: heap page of the first row, None for the first of all.
+        end_page: the page after the last one, None for all that follow.
+    """
+
+    first: int = 0
+    end: int | None = None
+    first_page: int | None = None
+    end_page: int | None = None
+
+
+WHOLE = Part()
+
+
+def halves(connection: Any, table: FoundTable) -> tuple[Part, Part] | None:
+    """The table cut in the middle of its heap; None if it has too few pages, or none of its own."""
+    if table.partitioned:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_relation_size($1::text::regclass)"
+            " / current_setting('block_size')::bigint / 2",
+            (table.sql,),
+        )
+        page = int(cursor.fetchone()[0])
+        if not page:
+            return None
+        cursor.execute(f"SELECT count(*) FROM {table.sql}{_pages(Part(end_page=page))}")
+        rows = int(cursor.fetchone()[0])
+    return Part(end=rows, end_page=page), Part(first=rows, first_page=page)
+
+
 @contextmanager
-def snapshot(connection: Any) -> Iterator[str]:
-    """Let an ADBC connection read one snapshot in heap order; yields the snapshot's id."""
+def snapshot(connection: Any, of: str | None = None) -> Iterator[str]:
+    """Let an ADBC connection read one snapshot in heap order; yields the snapshot's id.
+
+    Args:
+        connection: idle.
+        of: the id of another connection's snapshot, to read the same; None for a new one.
+    """
     with connection.cursor() as cursor:
         for setting in HEAP_ORDER:
             cursor.execute(setting)
         connection.commit()
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        cursor.execute("SELECT pg_export_snapshot()")
-        name = str(cursor.fetchone()[0])
+        if of is None:
+            cursor.execute("SELECT pg_export_snapshot()")
+            name = str(cursor.fetchone()[0])
+        else:
+            cursor.execute(f"SET TRANSACTION SNAPSHOT '{of}'")  # takes no parameters
+            name = of
     try:
         yield name
     finally:
@@ -115,14 +162,22 @@ def found_batches(connection: Any, query: str) -> Generator[pa.RecordBatch, None
         yield from cursor.fetch_record_batch()
 
 
-def heap_query(table: FoundTable, expressions: Sequence[str]) -> str:
-    """SQL that reads ``expressions`` of every row in heap order; a constant if there are none."""
-    return f"SELECT {', '.join(expressions) or 'true'} FROM {table.sql}"
+def heap_query(table: FoundTable, expressions: Sequence[str], part: Part = WHOLE) -> str:
+    """SQL that reads ``expressions`` of rows in heap order; a constant if there are none."""
+    return f"SELECT {', '.join(expressions) or 'true'} FROM {table.sql}{_pages(part)}"
 
 
-def found_rows(batches: Iterator[pa.RecordBatch], planned: Sequence[pa.DataType]) -> Iterator[Rows]:
+def _pages(part: Part) -> str:
+    """The condition on the heap's pages: a scan of these pages only, from PostgreSQL 14 on."""
+    bounds = ((">=", part.first_page), ("<", part.end_page))
+    found = [f"ctid {sign} '({page},0)'::tid" for sign, page in bounds if page is not None]
+    return f" WHERE {' AND '.join(found)}" if found else ""
+
+
+def found_rows(
+    batches: Iterator[pa.RecordBatch], planned: Sequence[pa.DataType], first: int = 0
+) -> Iterator[Rows]:
     """Bring what was read back into the planned types; columns stand in the same order."""
-    first = 0
     for batch in batches:
         columns = [as_planned(batch.column(i), kind) for i, kind in enumerate(planned)]
         yield Rows(first, batch.num_rows, columns)
@@ -141,17 +196,27 @@ def parquet_batches(
         yield from parquet.iter_batches(BATCH_ROWS, row_groups=[group], use_threads=False)
 
 
-def expected_rows(parquet: pq.ParquetFile, columns: Sequence[ColumnPlan]) -> Iterator[Rows]:
+def expected_rows(
+    parquet: pq.ParquetFile, columns: Sequence[ColumnPlan], part: Part = WHOLE
+) -> Iterator[Rows]:
     """The Parquet file's rows with ``columns`` in their order."""
     places = [parquet.schema_arrow.get_field_index(column.name) for column in columns]
+    end = parquet.metadata.num_rows if part.end is None else part.end
     first = 0
-    for batch in parquet_batches(parquet):
-        cells = [
-            as_extracted(batch.column(place), column.type.compared)
-            for place, column in zip(places, columns, strict=True)
-        ]
-        yield Rows(first, batch.num_rows, cells)
-        first += batch.num_rows
+    for group in range(parquet.num_row_groups):
+        rows = parquet.metadata.row_group(group).num_rows
+        if first + rows <= part.first or first >= end:
+            first += rows
+            continue
+        for whole in parquet_batches(parquet, [group]):
+            skipped = min(max(part.first - first, 0), whole.num_rows)
+            batch = whole.slice(skipped, max(end - first - skipped, 0))
+            cells = [
+                as_extracted(batch.column(place), column.type.compared)
+                for place, column in zip(places, columns, strict=True)
+            ]
+            yield Rows(first + skipped, batch.num_rows, cells)
+            first += whole.num_rows
 
 
 def fetch_expected(

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from migration_assets.verify.cells import Cells
-
-T = TypeVar("T")
-
-READ_AHEAD = 3
-"""Batches held between a reading thread and its consumer."""
 
 
 @dataclass(frozen=True)
@@ -64,48 +55,3 @@ class Aligned:
             if rows.length:
                 return rows
         return None
-
-
-@contextmanager
-def read_ahead(batches: Generator[T, None, None]) -> Iterator[Iterator[T]]:
-    """Read ``batches`` in a thread, a few ahead; what it raises is raised to the consumer."""
-    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(READ_AHEAD)
-    stopped = threading.Event()
-
-    def put(item: tuple[T | None, BaseException | None]) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put(item, timeout=0.2)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for batch in batches:
-                if not put((batch, None)):
-                    return
-        except BaseException as error:  # handed to the consumer, which raises it
-            put((None, error))
-        else:
-            put((None, None))
-        finally:
-            batches.close()
-
-    def consume() -> Iterator[T]:
-        while True:
-            batch, error = ready.get()
-            if error is not None:
-                raise error
-            if batch is None:
-                return
-            yield batch
-
-    thread = threading.Thread(target=work, name="read-back", daemon=True)
-    thread.start()
-    try:
-        yield consume()
-    finally:
-        stopped.set()
-        thread.join()
