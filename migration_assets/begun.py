@@ -100,21 +100,22 @@ class Beginning:
     def __enter__(self) -> Self:
         return self
 
-    def add(self, raw: pa.RecordBatch, profiler: TableProfiler) -> None:
-        """Take in the next batch.
+    def add(self, raw: pa.RecordBatch, profiler: TableProfiler) -> bool:
+        """Take in the next batch; returns True if the conversion has begun.
 
         Args:
             raw: the batch.
             profiler: has seen all batches before this one.
         """
         if self._suggest is None:
-            return
+            return False
         if self._first is None:
             self._first = raw
-            return
+            return False
         if self._facts is None:
             self._start(profiler)
         self._put(raw)
+        return self._written is not None
 
     def __exit__(
         self,

@@ -180,8 +180,11 @@ def _profile(
     profiler = TableProfiler(table)
     with _Spill(path) as spill, ahead(reader.read(table, lanes)) as batches:
         for raw in batches:
-            beginning.add(raw, profiler)
-            spill.write(raw)
+            # In the rare case that another plan comes of it, the table is read again.
+            if beginning.add(raw, profiler):
+                spill.drop()
+            else:
+                spill.write(raw)
             profiler.update(raw)
             advance(raw.num_rows)
     return profiler.finish(
@@ -247,6 +250,13 @@ class _Spill:
         if self._path is not None:
             self._path.unlink(missing_ok=True)
         return self
+
+    def drop(self) -> None:
+        """Keep nothing, not even what was written."""
+        if self._writer is not None and self._part is not None:
+            self._writer.close()
+            self._part.unlink()
+        self._writer = self._part = None
 
     def write(self, raw: pa.RecordBatch) -> None:
         """Keep one batch."""
