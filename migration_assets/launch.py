@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,6 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._core.utils import make_new_run_id
 
 from migration_assets import home as homes
 from migration_assets import run_lock
@@ -94,6 +94,7 @@ def launch(
     job_name: str,
     started: Callable[[str, RunFolder], None] | None = None,
     worker: ExpectationsWorker | None = None,
+    run_id: str | None = None,
 ) -> RunOutcome:
     """Run a job of ``migration`` in this process, to its end.
 
@@ -106,13 +107,14 @@ def launch(
         started: called with the run's id and folder before the first step.
         worker: Great Expectations' process, started already; it is left running. None to start
             one when the run begins.
+        run_id: Dagster's id of the run to be; None to make one up.
 
     Raises:
         InputError: another run of the migration is under way; nothing was begun.
     """
     # Step processes of the multiprocess executor find the migrations by it.
     os.environ[homes.VARIABLE] = str(migration.home)
-    run_id = make_new_run_id()
+    run_id = run_id or str(uuid.uuid4())
     with run_lock.held(migration, run_id), instance(migration.home) as dagster:
         job = _job(migration, job_name, worker)
         run = dagster.create_run_for_job(

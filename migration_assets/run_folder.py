@@ -6,8 +6,11 @@ Everything below it is readable by its owner only. Parquet files may live elsewh
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -50,6 +53,16 @@ class RunFolder:
         filesystem, root = self.filesystem()
         filesystem.create_dir(root, recursive=True)
         return self
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Let one process or thread at a time do what all of them need once."""
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def filesystem(self) -> tuple[fs.FileSystem, str]:
         """The file system and the folder in it that hold this run's Parquet files."""

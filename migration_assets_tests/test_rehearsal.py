@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 import dagster as dg
@@ -15,10 +16,12 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
+from migration_assets.ahead import taken_ahead
 from migration_assets.core.evidence import Evidence, Verdict
 from migration_assets.definitions import assemble
 from migration_assets.home import Migration
 from migration_assets.launch import instance, launch
+from migration_assets.sources import open_source
 from migration_assets.state import State
 from migration_assets_tests.small_shop import (
     SLUGS,
@@ -283,6 +286,34 @@ def test_refresh_job_reads_catalog_and_profile_without_a_target(migration):
     assert {table.name for table in state.catalog.tables} == set(TABLES)
     assert state.profile.tables["order items"].rows == 4
     assert not outcome.folder.snapshot.exists()
+
+
+def test_snapshot_taken_while_dagster_starts_is_the_runs_own(migration, tmp_path):
+    run_id = str(uuid.uuid4())
+    folder = migration.run_folder(run_id)
+    with taken_ahead(open_source(migration.config.source), folder):
+        pass
+    # What the source becomes after that is not of this run any more.
+    with sqlite3.connect(tmp_path / "shop.db") as source:
+        source.execute("DELETE FROM users")
+    source.close()
+    outcome = launch(migration, "shop_rehearsal", run_id=run_id)
+    assert outcome.success, outcome.failures
+    rows = {table.name: table.rows_source for table in evidence(outcome.folder).tables}
+    assert rows["users"] > 0
+    # The next run takes its own.
+    outcome = launch(migration, "shop_rehearsal")
+    rows = {table.name: table.rows_source for table in evidence(outcome.folder).tables}
+    assert rows["users"] == 0
+
+
+def test_snapshot_that_cannot_be_taken_ahead_is_left_to_the_run(migration, tmp_path):
+    run_id = str(uuid.uuid4())
+    (tmp_path / "shop.db").rename(tmp_path / "away.db")
+    with taken_ahead(open_source(migration.config.source), migration.run_folder(run_id)):
+        pass
+    (tmp_path / "away.db").rename(tmp_path / "shop.db")
+    assert launch(migration, "shop_rehearsal", run_id=run_id).success
 
 
 def test_source_that_vanished_is_bad_input_with_evidence(migration, tmp_path):

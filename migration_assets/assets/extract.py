@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from migration_assets import extract
+from migration_assets.ahead import taken_over
 from migration_assets.assets.keys import Keys, batches, op_names
 from migration_assets.assets.metadata import code_version, column_schema, rate
 from migration_assets.assets.run import RUN_FOLDER, Run, step
@@ -147,7 +148,7 @@ def opened(run: Run, slugs: Collection[str], cached: str | None) -> Iterator[Ext
     Raises:
         InputError: the source can not be used, or holds tables that there are no assets for.
     """
-    with run.lock():
+    with run.folder.lock():
         extraction = _reopen(run) or _begin(run, slugs, cached)
     try:
         yield extraction
@@ -168,7 +169,7 @@ def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
     folder, config = run.folder, run.migration.config
     started = time.monotonic()
     source = open_source(config.source)
-    reader = source.take_snapshot(folder.snapshot)
+    reader = taken_over(source, folder) or source.take_snapshot(folder.snapshot)
     try:
         snapshot = reader.snapshot
         record = SourceResult(

@@ -175,7 +175,7 @@ def prepare(run: Run, target: str, plan: Plan) -> None:
     """Look whether the run may write there, and make its incoming schema."""
     destination = run.target(target)
     source = run.folder.read_result("source", "all", SourceResult)
-    with run.lock():
+    with run.folder.lock():
         marker.preflight(destination, run.migration.name)
         load.prepare(
             destination,

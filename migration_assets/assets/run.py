@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -90,16 +88,6 @@ class Run:
         """Let tasks that still run end soon, and show the last state."""
         self.progress.stop()
         self.progress.flush()
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Let one step process at a time do what all of them need once."""
-        descriptor = os.open(self.folder.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def continued_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

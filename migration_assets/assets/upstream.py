@@ -53,7 +53,7 @@ def extract_folder(
     folder = _latest(run, instance, key)
     if folder is None or _manifest(folder, slug) is None:
         raise InputError(f"there is no extract of {key.to_user_string()}: materialize it first")
-    with run.lock():
+    with run.folder.lock():
         _adopt(run, folder, slug)
     return folder
 

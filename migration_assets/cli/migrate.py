@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ import click
 from rich.console import Console
 
 from migration_assets import home as homes
+from migration_assets import run_lock
+from migration_assets.ahead import taken_ahead
 from migration_assets.cli.progress_view import ProgressView, plain_console
 from migration_assets.core.catalog import Catalog
 from migration_assets.core.config import MigrationConfig, TargetConfig
@@ -205,10 +208,6 @@ def run_rehearsal(
     Raises:
         BrokenOffError: the run's own record cannot be written, as when the disk is full.
     """
-    from sqlalchemy.exc import DBAPIError  # Dagster's way into its storage
-
-    from migration_assets.launch import launch  # Dagster takes a second to import
-
     views: list[ProgressView] = []
 
     def started(run_id: str, folder: RunFolder) -> None:
@@ -220,19 +219,51 @@ def run_rehearsal(
         views.append(view)
         view.__enter__()
 
+    run_id = str(uuid.uuid4())
+    folder = migration.run_folder(run_id)
+    job = f"{migration.name}_rehearsal"
     try:
-        outcome = launch(migration, f"{migration.name}_rehearsal", started, worker)
-    except (OSError, DBAPIError) as error:
-        # Dagster's own record of the run is on the same disk.
-        cause = " ".join(str(error).splitlines()[0].split())
-        raise BrokenOffError(
-            f"the run could not be recorded in {migration.home} ({cause}); make room there, then "
-            "run again"
-        ) from error
+        with (
+            run_lock.held(migration, run_id),
+            recorded(migration.home),
+            # Beside what follows: Dagster takes two seconds to import and to define the run.
+            taken_ahead(open_source(migration.config.source), folder),
+        ):
+            from migration_assets.launch import launch
+
+            outcome = launch(migration, job, started, worker, run_id)
+    except BaseException:
+        if not views:  # no run came of it
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
     finally:
         for view in views:
             view.__exit__(None, None, None)
     return Evidence.from_json(outcome.folder.evidence.read_bytes()), outcome.folder
+
+
+@contextmanager
+def recorded(home: Path) -> Iterator[None]:
+    """Say what became of a run whose own record cannot be written: it is on the same disk.
+
+    Raises:
+        BrokenOffError: it cannot.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and not _of_the_storage(error):
+            raise
+        cause = " ".join(str(error).splitlines()[0].split())
+        raise BrokenOffError(
+            f"the run could not be recorded in {home} ({cause}); make room there, then run again"
+        ) from error
+
+
+def _of_the_storage(error: Exception) -> bool:
+    from sqlalchemy.exc import DBAPIError  # Dagster's way into its storage, imported with it
+
+    return isinstance(error, DBAPIError)
 
 
 def copy_artefacts(folder: RunFolder, out: Path) -> None:

@@ -135,6 +135,8 @@ class Source(Protocol):
     kind: str
     location: str
     """The URL without credentials."""
+    copies: bool
+    """True if a snapshot is a copy, which any process can open again."""
 
     def check(self) -> None:
         """Open and read the header; raises InputError in one line if it can not be used."""

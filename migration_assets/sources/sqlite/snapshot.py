@@ -68,8 +68,12 @@ def copy_database(source: Path, target: Path, location: str) -> None:
 def content_id(path: Path) -> str:
     """32 hex digits over the bytes of ``path``; the same for the same state of a source."""
     # SHA-256 has its own processor instructions: 0.2 s for 270 MB, BLAKE2 takes 0.33 s.
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            digest.update(buffer[:size])
+    return digest.hexdigest()[:32]
 
 
 def needs_copy(path: Path) -> bool:

@@ -27,11 +27,13 @@ class SQLiteSource:
 
     Attributes:
         kind: ``sqlite``.
+        copies: a snapshot is a copy of the file.
         location: the URL as given.
         path: the database file, absolute.
     """
 
     kind = "sqlite"
+    copies = True
 
     def __init__(self, path: Path, location: str | None = None) -> None:
         self.path = Path(os.path.abspath(path))
