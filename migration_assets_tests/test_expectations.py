@@ -410,3 +410,34 @@ def test_password_is_on_no_command_line_and_memory_stays_small(
     child = psutil.Process(worker.pid)
     assert not any("postgres" in part for part in child.cmdline())
     assert child.memory_info().rss < 220 << 20
+
+
+def test_columns_of_a_wide_table_are_looked_at_in_parts_and_reported_as_one(
+    worker: ExpectationsWorker, pg_url: str, schema: str
+) -> None:
+    names = tuple(f"n{number}" for number in range(230))
+    columns = sql.SQL(", ").join(sql.SQL("{} bigint").format(sql.Identifier(n)) for n in names)
+    values = sql.SQL(", ").join(map(sql.Literal, range(230)))
+    execute(
+        pg_url,
+        sql.SQL("CREATE SCHEMA {0}; CREATE TABLE {0}.wide ({1}); INSERT INTO {0}.wide VALUES ({2})")
+        .format(sql.Identifier(schema), columns, values),
+    )  # fmt: skip
+    bigint = PgType("bigint")
+    plan = TablePlan(
+        "wide", "wide", "wide", tuple(column(n, bigint, Conversion.INTEGER) for n in names)
+    )
+    own = [
+        Expectation("expect_column_max_to_be_between", name, {"column": name, "max_value": most})
+        for most, name in enumerate(names)
+    ]
+    own[205] = Expectation("expect_column_values_to_be_null", "n205", {"column": "n205"})
+    pair = {"column_A": "n229", "column_B": "n0"}
+    own += [
+        Expectation("expect_table_column_count_to_equal", None, {"value": 230}),
+        Expectation("expect_column_pair_values_a_to_be_greater_than_b", None, pair),
+    ]
+    result = worker.run(Target(pg_url, schema), schema, plan, Suite("wide", "wide", names, (*own,)))
+    assert failed(result) == {("expect_column_values_to_be_null", "n205")}
+    assert [r.column for r in result.results] == [*names, None, None]
+    assert [r.observed for r in result.results][204:207] == ["204", "1 unexpected: [205]", "206"]

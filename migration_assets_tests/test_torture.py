@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,9 +19,12 @@ import pytest
 from psycopg2 import sql
 
 from migration_assets.cli import run
+from migration_assets.postgres.connect import Target
+from migration_assets.run_folder import RunFolder
+from migration_assets.verify import structure
 from migration_assets_tests.comparator import compare
 from migration_assets_tests.comparator_objects import missing_objects
-from migration_assets_tests.torture import Case, make
+from migration_assets_tests.torture import UTF8, UTF16, Case, make
 from migration_assets_tests.torture_objects import CASES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "fidelity.md"
@@ -37,7 +41,7 @@ class Migrated:
     schema: str
     out: Path
     cases: tuple[Case, ...]
-    targets: dict[str, dict[str, Any]]
+    folder: RunFolder
 
     def query(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         """Ask the target; names are found without a schema."""
@@ -47,27 +51,43 @@ class Migrated:
             cursor.execute(query, arguments)
             return cursor.fetchall()
 
+    def execute(self, *statements: str) -> None:
+        """Change the target; names are found without a schema."""
+        with (
+            closing(psycopg2.connect(self.url)) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SELECT set_config('search_path', %s, false)", (self.schema,))
+            cursor.execute("; ".join(statements))
 
-@pytest.fixture(scope="module", params=["UTF-8", "UTF-16le"])
+
+RUNS = {UTF8: "", UTF16: "  foreign_key_indexes: false\n"}
+"""The two databases by their encoding, and the lines of ``defs.yaml`` each is migrated with."""
+
+
+@pytest.fixture(scope="module", params=RUNS)
 def migrated(
     request: pytest.FixtureRequest, pg_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Migrated]:
     folder = tmp_path_factory.mktemp("torture")
     source, out = folder / "torture.db", folder / "out"
-    cases = tuple(c for c in CASES if request.param == "UTF-8" or not c.utf8_only)
+    cases = tuple(c for c in CASES if c.only in {None, request.param})
     make(source, cases, request.param)
     schema = f"torture_{request.param[-2:].strip('-')}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MIGRATION_HOME", str(folder / "home"))
-        target = ["--target", pg_url, "--schema", schema, "--out", str(out)]
-        code = run(["migrate", f"sqlite:///{source}", *target])
+        target = ["--target", pg_url, "--schema", schema]
+        assert run(["init", f"sqlite:///{source}", *target]) == 0
+        definition = folder / "home" / "torture" / "defs.yaml"
+        definition.write_text(definition.read_text().rstrip() + "\n" + RUNS[request.param])
+        code = run(["migrate", f"sqlite:///{source}", *target, "--out", str(out)])
     evidence = json.loads((out / "evidence.json").read_text())
     assert evidence["run"]["reasons"] == []
     assert code == 0
-    [plan] = (folder / "home").glob("*/runs/*/plan.json")
-    shutil.copy(plan, out)
-    targets = {table["source"]: table for table in json.loads(plan.read_text())["tables"]}
-    yield Migrated(source, pg_url, schema, out, cases, targets)
+    [path] = (folder / "home").glob("*/runs/*")
+    shutil.copy(path / "plan.json", out)
+    yield Migrated(source, pg_url, schema, out, cases, RunFolder(path))
     with closing(psycopg2.connect(pg_url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(schema)))
 
@@ -77,7 +97,7 @@ def test_every_value_and_object_arrives_or_is_declared(migrated: Migrated, tmp_p
     verdict = compare(*where)
     assert verdict.faults == []
     assert missing_objects(*where) == []
-    assert len(verdict.rows) == len(migrated.targets)
+    assert len(verdict.rows) == len(migrated.folder.plan().tables)
 
 
 def test_types_and_not_null_are_as_the_page_says(migrated: Migrated) -> None:
@@ -160,7 +180,66 @@ def test_objects_are_made_or_reported_as_the_page_says(migrated: Migrated) -> No
         for item in case.made
         if item not in shapes
     ]
+    faults += [
+        f"{item} is there" for case in migrated.cases for item in case.absent if item in shapes
+    ]
     assert faults == [], (sorted(reported), sorted(shapes))
+
+
+def test_all_objects_are_counted_in_postgresql_or_as_reported(migrated: Migrated) -> None:
+    evidence = json.loads((migrated.out / "evidence.json").read_text())
+    counts = {count["kind"]: count for count in evidence["objects"]}
+    assert [c for c in counts.values() if c["source"] != c["target"] + c["reported"]] == []
+    with closing(sqlite3.connect(migrated.source)) as source:
+        there = dict(
+            source.execute(
+                "SELECT type, count(*) FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%'"
+                " ESCAPE '\\' GROUP BY type"
+            )
+        )
+    tables = ("table", "virtual table", "shadow table")
+    assert sum(counts[kind]["source"] for kind in tables) == there["table"]
+    for kind in ("index", "view", "trigger"):
+        assert counts[kind]["source"] == there[kind]
+    reported = Counter(item["kind"] for item in evidence["skipped"])
+    assert {kind: reported[kind] for kind in counts} == {
+        kind: count["reported"] for kind, count in counts.items()
+    }
+
+
+def test_generated_columns_are_made_as_the_page_says(migrated: Migrated) -> None:
+    found = {
+        (table, column): text
+        for table, column, text in migrated.query(
+            "SELECT c.relname, a.attname, CASE WHEN a.attgenerated = 's'"
+            " THEN pg_get_expr(d.adbin, d.adrelid) END FROM pg_attribute a"
+            " JOIN pg_class c ON c.oid = a.attrelid"
+            " LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+            " WHERE c.relnamespace = %s::regnamespace",
+            migrated.schema,
+        )
+    }
+    expected = {
+        (table, column): text
+        for case in migrated.cases
+        for table, columns in case.generated.items()
+        for column, text in columns.items()
+    }
+    assert {key: found[key] for key in expected} == expected
+    reported = [s for s in migrated.folder.kept_plan().skipped if s.kind == "generated column"]
+    assert {(s.table, s.name) for s in reported} == {k for k, v in expected.items() if v is None}
+
+
+def test_structure_check_finds_what_is_lost_or_has_another_text(migrated: Migrated) -> None:
+    target = Target(migrated.url, migrated.schema)
+    plan, profile = migrated.folder.kept_plan(), migrated.folder.profile()
+    assert structure.findings(target, migrated.schema, plan, profile) == []
+    spoiled = [item for case in migrated.cases for item in case.spoiled]
+    migrated.execute(*(statement for statement, _, _ in spoiled))
+    found = [f.problem for f in structure.findings(target, migrated.schema, plan, profile)]
+    migrated.execute(*(undoing for _, undoing, _ in spoiled))
+    assert len(found) == len(spoiled)
+    assert [said for _, _, said in spoiled if not any(said in f for f in found)] == [], found
 
 
 def test_the_next_number_is_the_sources(migrated: Migrated) -> None:

@@ -19,6 +19,8 @@ INT64 = 2**63 - 1
 UUID_A = "550e8400-e29b-41d4-a716-446655440000"
 UUID_B = "00000000-0000-0000-0000-00000000000a"
 FIVE_MEGABYTES = bytes(range(256)) * 20_480
+UTF8, UTF16 = "UTF-8", "UTF-16le"
+"""Encodings of the two databases. The second is migrated without indexes for foreign keys."""
 TS, TZ = "timestamp without time zone", "timestamp with time zone"
 
 
@@ -46,8 +48,12 @@ class Case:
         made: (PostgreSQL's word for the kind, table, definition) of objects that must be there;
             the definition is as ``pg_get_constraintdef`` or ``pg_get_indexdef`` prints it, from
             the first parenthesis on.
+        absent: as ``made``, of objects that must not be there.
+        generated: table -> column -> PostgreSQL's text of the generation expression, None for an
+            ordinary column with the source's values.
+        spoiled: (statement, its undoing, what the structure check then says).
         next_values: table -> what its identity column hands out next.
-        utf8_only: the database's encoding matters.
+        only: the one database, by its encoding, that holds the case; None for each.
     """
 
     line: str
@@ -60,11 +66,14 @@ class Case:
     ledger: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     reported: Iterable[tuple[str, str]] = ()
     made: Iterable[tuple[str, str, str]] = ()
+    absent: Iterable[tuple[str, str, str]] = ()
+    generated: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    spoiled: Iterable[tuple[str, str, str]] = ()
     next_values: Mapping[str, int] = field(default_factory=dict)
-    utf8_only: bool = False
+    only: str | None = None
 
 
-def make(path: Path, cases: Iterable[Case], encoding: str = "UTF-8") -> None:
+def make(path: Path, cases: Iterable[Case], encoding: str) -> None:
     """Write a database of ``cases``."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA encoding = '{encoding}'")
@@ -459,7 +468,7 @@ VALUES = (
         ledger={
             "bad_texts": {"t": {"invalid_utf8": 2}, "both": {"invalid_utf8": 2, "nul_removed": 1}}
         },
-        utf8_only=True,
+        only=UTF8,
     ),
     Case(
         "| -0.0 in a `numeric` column |",

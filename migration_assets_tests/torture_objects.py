@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from migration_assets_tests.torture import INT64, TS, TYPES, VALUES, Case
+from migration_assets_tests.torture import INT64, TS, TYPES, UTF8, UTF16, VALUES, Case
 
 LONGEST = "n" * 63
 
@@ -13,6 +13,14 @@ LONGEST = "n" * 63
 def _column(values: Iterable[Any]) -> list[tuple[Any]]:
     return [(value,) for value in values]
 
+
+FOREIGN_KEYS = (
+    "CREATE TABLE {0}_parent (id INTEGER PRIMARY KEY);"
+    "CREATE TABLE {0}_child (a INTEGER REFERENCES {0}_parent, b INTEGER REFERENCES {0}_parent,"
+    " c INTEGER PRIMARY KEY REFERENCES {0}_parent);"
+    "CREATE INDEX {0}_served ON {0}_child (b, c);"
+)
+"""Of three foreign keys one has no index that begins with it."""
 
 KEYS = (
     Case(
@@ -90,6 +98,20 @@ KEYS = (
         reported=[("foreign key", "(a) references gone")],
     ),
     Case(
+        "A foreign key that no key or index of its table begins with",
+        FOREIGN_KEYS.format("i"),
+        made=[("i", "i_child", "(a)"), ("i", "i_child", "(b, c)")],
+        absent=[("i", "i_child", "(b)")],
+        only=UTF8,
+    ),
+    Case(
+        "A foreign key that no key or index of its table begins with",
+        FOREIGN_KEYS.format("j"),
+        made=[("i", "j_child", "(b, c)")],
+        absent=[("i", "j_child", "(a)")],
+        only=UTF16,
+    ),
+    Case(
         "`COLLATE NOCASE` in a key or index",
         "CREATE TABLE c_key (name TEXT COLLATE NOCASE PRIMARY KEY);"
         "CREATE TABLE c_unique (name TEXT UNIQUE, loose TEXT COLLATE NOCASE UNIQUE);"
@@ -111,6 +133,42 @@ KEYS = (
 )
 
 OBJECTS = (
+    Case(
+        "Every object of the source is counted",
+        "CREATE TABLE t_texts (id INTEGER PRIMARY KEY, n INTEGER DEFAULT 7,"
+        " made INTEGER AS (n * 2) STORED, CONSTRAINT t_check CHECK (n > 0));"
+        "CREATE INDEX t_term ON t_texts (lower(id), n);"
+        "CREATE INDEX t_part ON t_texts (n) WHERE n > 5;"
+        "CREATE VIEW t_view AS SELECT id FROM t_texts WHERE n > 1;",
+        after="INSERT INTO t_texts (id, n) VALUES (1, 3), (2, 9);",
+        spoiled=[
+            (
+                "ALTER TABLE t_texts ALTER n SET DEFAULT 8",
+                "ALTER TABLE t_texts ALTER n SET DEFAULT 7",
+                "default or generation expression is 8, planned",
+            ),
+            (
+                "ALTER TABLE t_texts ALTER made SET EXPRESSION AS (n * 3)",
+                "ALTER TABLE t_texts ALTER made SET EXPRESSION AS (n * 2)",
+                "default or generation expression is (n * 3), planned (n * ",
+            ),
+            (
+                "ALTER TABLE t_texts DROP CONSTRAINT t_check, ADD CONSTRAINT t_check CHECK (n > 1)",
+                "ALTER TABLE t_texts DROP CONSTRAINT t_check, ADD CONSTRAINT t_check CHECK (n > 0)",
+                "check is CHECK ((n > 1)), planned CHECK ((n > 0))",
+            ),
+            (
+                "DROP INDEX t_part; CREATE INDEX t_part ON t_texts (n) WHERE n > 6",
+                "DROP INDEX t_part; CREATE INDEX t_part ON t_texts (n) WHERE n > 5",
+                "index is USING btree (n) WHERE (n > 6), planned USING btree (n) WHERE (n > 5)",
+            ),
+            (
+                "ALTER VIEW t_view RENAME TO t_lost",
+                "ALTER VIEW t_lost RENAME TO t_view",
+                "view is missing",
+            ),
+        ],
+    ),
     Case(
         "Virtual tables, their shadow tables and triggers do not come along",
         "CREATE VIRTUAL TABLE v_fts USING fts5(body);"
@@ -177,6 +235,7 @@ OBJECTS = (
                 "loud": ["X", "ß", None],
             }
         },
+        generated={"g_made": {"twice": "?", "more": "?", "loud": "?", "odd": None}},
     ),
 )
 
@@ -244,7 +303,7 @@ WIDE = Case(
     "CREATE TABLE w_wide (" + ", ".join(f"c{i} INTEGER" for i in range(1000)) + ");",
     {"w_wide": [list(range(1000)), [None] * 999 + [INT64]]},
     types={"w_wide": {"c0": "bigint", "c999": "bigint"}},
-    utf8_only=True,  # once is enough: it takes as long as twenty others
+    only=UTF8,  # once is enough: it takes as long as twenty others
 )
 
 CASES = (*TYPES, *VALUES, *KEYS, *OBJECTS, *NAMES, WIDE)

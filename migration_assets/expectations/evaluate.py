@@ -17,11 +17,19 @@ import sqlalchemy as sa
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.registry import get_expectation_impl
+from great_expectations.util import convert_to_json_serializable
 from psycopg2.extensions import make_dsn
 
-from migration_assets.expectations.arguments import exact_number, rename_columns
+from migration_assets.expectations.arguments import (
+    columns_named,
+    exact_number,
+    rename_columns,
+)
+from migration_assets.expectations.shortcuts import shortcuts
 
 CONNECT_TIMEOUT = "5"
+MOST_COLUMNS = 100
+"""Columns looked at together: Great Expectations' own time grows with their square."""
 MAX_TEXT = 300
 NUMERIC_OID = 1700
 
@@ -75,7 +83,6 @@ class Evaluator:
         lost = _unreachable(_dsn(request["connection"]))
         if lost:
             return {"lost": lost}
-        batch = self._batch(request, aliases)
         built: list[Expectation] = []
         problems = []
         for position, expectation in enumerate(expectations):
@@ -87,14 +94,19 @@ class Evaluator:
         if problems:
             return {"problems": problems}
 
-        # The values that do not meet an expectation cost one more scan per expectation on
-        # single values, so they are fetched only where there are any.
-        results = self._validate(batch, built, "BOOLEAN_ONLY", only_maps=True)
-        results |= self._validate(batch, built, "BASIC", only_maps=False)
-        failed = [e for e in built if _is_map(e) and not results[_position(e)]["success"]]
-        if failed:
-            results |= self._validate(batch, failed, "BASIC", only_maps=True)
-        answers = [_flatten(results[n], aliases) for n in range(len(expectations))]
+        results: dict[int, Any] = {}
+        for columns, positions in _parts(request["columns"], expectations):
+            batch = self._batch(request, {name: aliases[name] for name in columns})
+            part = [built[position] for position in positions]
+            # The values that do not meet an expectation cost one more scan per expectation on
+            # single values, so they are fetched only where there are any.
+            results |= self._validate(batch, part, "BOOLEAN_ONLY", only_maps=True)
+            results |= self._validate(batch, part, "BASIC", only_maps=False)
+            failed = [e for e in part if _is_map(e) and not results[_position(e)].success]
+            if failed:
+                results |= self._validate(batch, failed, "BASIC", only_maps=True)
+        names = {alias: name for name, alias in aliases.items()}
+        answers = [_flatten(results[n], names) for n in range(len(expectations))]
         if any(answer["error"] for answer in answers):
             # A target that went away fails each expectation; that is one thing, not many.
             lost = _unreachable(_dsn(request["connection"]))
@@ -152,16 +164,35 @@ class Evaluator:
 
     def _validate(
         self, batch: Any, expectations: list[Expectation], result_format: str, only_maps: bool
-    ) -> dict[int, dict[str, Any]]:
+    ) -> dict[int, Any]:
+        """The results by position."""
         chosen = [e for e in expectations if _is_map(e) is only_maps]
         if not chosen:
             return {}
         suite = gx.ExpectationSuite(name="suite", expectations=chosen)
-        outcome = batch.validate(suite, result_format=result_format)
-        return {
-            result.expectation_config.meta["position"]: result.to_json_dict()
-            for result in outcome.results
-        }
+        with shortcuts():
+            outcome = batch.validate(suite, result_format=result_format)
+        return {result.expectation_config.meta["position"]: result for result in outcome.results}
+
+
+def _parts(
+    columns: list[str], expectations: list[dict[str, Any]]
+) -> list[tuple[list[str], list[int]]]:
+    """Columns that are looked at together, and the positions of the expectations on them."""
+    if len(columns) <= MOST_COLUMNS:
+        return [(columns, list(range(len(expectations))))]
+    parts: list[tuple[list[str], list[int]]] = [
+        (columns[n : n + MOST_COLUMNS], []) for n in range(0, len(columns), MOST_COLUMNS)
+    ]
+    whole: tuple[list[str], list[int]] = (columns, [])
+    part_of = {name: part for part in parts for name in part[0]}
+    for position, expectation in enumerate(expectations):
+        kwargs = expectation["kwargs"]
+        named = set(columns_named(kwargs))
+        # What names several columns, or none, may be about all of them.
+        part = part_of[kwargs["column"]] if named == {kwargs.get("column")} else whole
+        part[1].append(position)
+    return [part for part in (whole, *parts) if part[1]]
 
 
 def _plain(identifier: str) -> str:
@@ -204,12 +235,10 @@ def _position(expectation: Expectation) -> int:
     return int((expectation.meta or {})["position"])
 
 
-def _flatten(result: dict[str, Any], aliases: dict[str, str]) -> dict[str, Any]:
-    """One result as type, column, success, observed and error, with the true names."""
-    config = result["expectation_config"]
-    names = {alias: name for name, alias in aliases.items()}
-    column = config["kwargs"].get("column")
-    detail = result.get("result") or {}
+def _flatten(result: Any, names: dict[str, str]) -> dict[str, Any]:
+    """One result as column, success, observed and error, with the true names of aliases."""
+    column = result.expectation_config.kwargs.get("column")
+    detail = convert_to_json_serializable(result.result or {})
     observed = None
     if "observed_value" in detail:
         observed = _short(detail["observed_value"])
@@ -219,9 +248,9 @@ def _flatten(result: dict[str, Any], aliases: dict[str, str]) -> dict[str, Any]:
             observed += f": {_short(detail['partial_unexpected_list'])}"
     return {
         "column": names.get(column, column),
-        "success": bool(result["success"]),
+        "success": bool(result.success),
         "observed": observed,
-        "error": _exception(result.get("exception_info") or {}),
+        "error": _exception(result.exception_info or {}),
     }
 
 
