@@ -235,7 +235,14 @@ OBJECTS = (
                 "loud": ["X", "ß", None],
             }
         },
-        generated={"g_made": {"twice": "?", "more": "?", "loud": "?", "odd": None}},
+        generated={
+            "g_made": {
+                "twice": "(a * 2)",
+                "more": "((a * 2) + 1)",
+                "loud": "upper(t)",
+                "odd": None,
+            }
+        },
     ),
 )
 
