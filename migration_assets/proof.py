@@ -7,12 +7,15 @@ from contextlib import closing
 from dataclasses import replace
 from time import monotonic
 
+import adbc_driver_manager
+from psycopg2 import DatabaseError, ProgrammingError
+from psycopg2.errors import InsufficientPrivilege
 from pydantic import TypeAdapter
 
-from migration_assets import extract
-from migration_assets.core.catalog import Catalog, SkippedObject
+from migration_assets import dangling, extract
+from migration_assets.core.catalog import Catalog, SkippedObject, Table
 from migration_assets.core.config import MigrationConfig
-from migration_assets.core.plan import Origin, Plan, TablePlan, without
+from migration_assets.core.plan import Origin, Plan, TablePlan, with_dangling, without
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import (
     ContentResult,
@@ -40,8 +43,15 @@ STAGES = ("extract", "content", "values", "structure")
 _FINDINGS: TypeAdapter[list[Finding]] = TypeAdapter(list[Finding])
 
 
-def check_target(target: Target) -> None:
-    """Look whether there is a schema to prove anything about; raises InputError."""
+def check_target(target: Target) -> str | None:
+    """Look whether there is a schema to prove anything about.
+
+    Returns:
+        the name of the migration that made it, None for what any other tool has loaded.
+
+    Raises:
+        InputError: there is none.
+    """
     with (
         connect.session(target, "the look at the target") as connection,
         connection.cursor() as cursor,
@@ -50,6 +60,8 @@ def check_target(target: Target) -> None:
             raise InputError(
                 f'{target.location} has no schema "{target.schema}"; name another with --schema'
             )
+        mark = marker.read_mark(cursor, target.schema)
+    return mark.migration if mark is not None else None
 
 
 def prove(
@@ -90,11 +102,20 @@ def prove(
                 if table.name not in there:
                     folder.write_result("content", table.slug, _nothing(table, manifest))
                     raise NotProvenError(f'table "{table.name}" is not in the target')
-                with closing(extract.open_parquet(folder, manifest.path)) as parquet:
-                    result = content.compare_table(
-                        target, target.schema, table, parquet, progress, reader=connection
+
+                def compared(manifest: Manifest) -> ContentResult:
+                    with closing(extract.open_parquet(folder, manifest.path)) as parquet:
+                        return content.compare_table(
+                            target, target.schema, table, parquet, progress, reader=connection
+                        )
+
+                def without_refused(manifest: Manifest) -> Manifest | None:
+                    most = config.max_quarantined
+                    return _without_refused(
+                        reader, source, table, manifest, target, folder, progress, most
                     )
-                folder.write_result("content", table.slug, result)
+
+                manifest = _held(table, manifest, compared, without_refused, folder)
                 own = config.expectations.get(table.name, ())
                 suite = derive_suite(table, manifest, profile.tables[table.source], own)
                 with progress.task("values", table.source, manifest.rows):
@@ -158,10 +179,85 @@ def _nothing(table: TablePlan, manifest: Manifest) -> ContentResult:
     )
 
 
+def _held(
+    table: TablePlan,
+    manifest: Manifest,
+    compared: Callable[[Manifest], ContentResult],
+    without_refused: Callable[[Manifest], Manifest | None],
+    folder: RunFolder,
+) -> Manifest:
+    """Compare a table, if need be without the rows that PostgreSQL refuses.
+
+    Returns:
+        the manifest that its content was compared with; the result is in ``folder``.
+    """
+    tried = table.policy("load_refused") != "fail"
+    try:
+        result = compared(manifest)
+    except (DatabaseError, adbc_driver_manager.Error):
+        # Columns that PostgreSQL compares are sent there, where it refuses them once more.
+        left = without_refused(manifest) if tried else None
+        if left is None:
+            raise
+        folder.write_result("content", table.slug, compared(left))
+        return left
+    folder.write_result("content", table.slug, result)
+    if not result.missing or not tried:
+        return manifest
+    left = without_refused(manifest)
+    if left is not None and (again := compared(left)).extra <= result.extra:
+        folder.write_result("content", table.slug, again)
+        return left
+    # Nothing is refused, or what is refused here has been loaded all the same.
+    folder.forget("loaded", table.slug)
+    folder.refused_part(table.slug).unlink(missing_ok=True)
+    return manifest
+
+
+def _without_refused(
+    reader: SnapshotReader,
+    source: Table,
+    table: TablePlan,
+    manifest: Manifest,
+    target: Target,
+    folder: RunFolder,
+    progress: Progress,
+    allowed: int,
+) -> Manifest | None:
+    """Set aside the rows that PostgreSQL refuses, as the run did that loaded the table.
+
+    They are tried on a temporary table that is rolled back.
+
+    Returns:
+        the manifest of what is left, None if it takes them all.
+
+    Raises:
+        NotProvenError: it refuses too many, or this role can not try.
+    """
+    # Needed where rows are missing only.
+    from migration_assets import refusals
+    from migration_assets.set_aside import set_aside
+
+    most = max(allowed, refusals.MOST)
+    with closing(extract.open_parquet(folder, manifest.path)) as parquet:
+        try:
+            found = refusals.find(target, "pg_temp", table, parquet, None, most, progress)
+        except InsufficientPrivilege as error:
+            raise NotProvenError(
+                f'table "{table.name}": rows are missing, and whether PostgreSQL refuses them can '
+                "not be tried: this role may make no temporary tables (GRANT TEMP ON DATABASE)"
+            ) from error
+        if not found:
+            return None
+        return set_aside(reader, source, table, manifest, parquet, found, folder)
+
+
 def _structure(
     reader: SnapshotReader, target: Target, plan: Plan, profile: Profile, folder: RunFolder
 ) -> None:
     """Structure findings; translated objects that are there must mean the same."""
+    aside = {slug: m.quarantined for slug, m in folder.manifests().items() if m.quarantined}
+    plan = _with_dangling(target, plan, {t.name for t in plan.tables if t.slug in aside}, folder)
     found = structure.findings(target, target.schema, plan, profile)
     missing = _missing_translated(found, plan)
     if missing:
@@ -171,12 +267,23 @@ def _structure(
     counts, lost = objects.count(target, target.schema, folder.catalog(), without(plan, missing))
     folder.write_counts(counts)
     found += lost
-    aside = {slug: m.quarantined for slug, m in folder.manifests().items() if m.quarantined}
     for item in disagreements(reader, target, target.schema, plan, aside):
         category = "references" if item.kind == "check" else "keys"
         category = "schema" if item.kind in {"view", "default"} else category
         found.append(Finding(category, item.table or item.name, item.name, item.reason))
     folder.write_text("results/structure/all.json", _FINDINGS.dump_json(found, indent=1).decode())
+
+
+def _with_dangling(target: Target, plan: Plan, aside: set[str], folder: RunFolder) -> Plan:
+    """The plan, its foreign keys as a run leaves them that sets rows of ``aside`` aside."""
+    if not aside:
+        return plan
+    try:
+        found = dangling.find(target, target.schema, plan, aside)
+    except ProgrammingError:
+        return plan  # a table or column is not there, which the structure findings say
+    folder.write_dangling(found)
+    return with_dangling(plan, found)
 
 
 def _missing_translated(found: list[Finding], plan: Plan) -> tuple[SkippedObject, ...]:

@@ -32,6 +32,9 @@ from migration_assets.progress import Progress
 BUFFERED_ROWS = 1_000
 """Rows that PostgreSQL may have read, but not written, when it refuses one (``copyfrom.c``)."""
 
+MOST = 10_000
+"""Rows of a table that are looked for, if ``max_quarantined`` does not allow more."""
+
 FIRST_STEP = 2 * BUFFERED_ROWS
 """Rows sent together after one was refused; four times as many with each success."""
 
@@ -66,7 +69,8 @@ def find(
 
     Args:
         target: the database.
-        incoming: the schema that the table is to be loaded into; nothing is left there.
+        incoming: the schema that the table is to be loaded into, or ``pg_temp``; nothing is left
+            there.
         plan: the table.
         parquet: its rows.
         line: near the first of them (from 1), as a failed load tells it; None if unknown.

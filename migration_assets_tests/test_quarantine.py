@@ -267,7 +267,7 @@ def shallow(database: str) -> str:
 
 
 def test_row_that_postgresql_refuses_goes_to_quarantine_and_its_children_dangle(
-    move, shallow: str, schema: str
+    move, shallow: str, schema: str, tmp_path: Path, capsys: Any
 ) -> None:
     code, evidence, folder = move(FAMILY, "  max_quarantined: 2\n", url=shallow)
     assert code == 0, evidence["run"]["reasons"]
@@ -291,6 +291,26 @@ def test_row_that_postgresql_refuses_goes_to_quarantine_and_its_children_dangle(
     assert [(d["table"], d["column"], d["value"]) for d in dangling] == [
         ("children", "parent", "1 rows")
     ]
+    uncompared = [(u["kind"], u["name"]) for u in evidence["uncompared"]]
+    assert uncompared == [("view", "notes")]
+    assert "reads a table of which rows are in quarantine" in folder.report.read_text()
+
+    # A proof afterwards finds the same rows refused, and only what has really gone missing.
+    command = ["verify", f"sqlite:///{tmp_path}/shop.db", "--target", shallow, "--schema", schema]
+    assert run([*command, "--json"]) == 0
+    proof = json.loads(capsys.readouterr().out)
+    assert proof["quarantine"]["by_cause"] == evidence["quarantine"]["by_cause"]
+    assert proof["ledger"]["by_rule"] == evidence["ledger"]["by_rule"]
+    with psycopg2.connect(shallow) as connection, connection.cursor() as cursor:
+        cursor.execute(sql.SQL("DELETE FROM {}.children").format(sql.Identifier(schema)))
+        cursor.execute(
+            sql.SQL("DELETE FROM {}.parents WHERE id = 4").format(sql.Identifier(schema))
+        )
+    assert run([*command, "--json"]) == 1
+    proof = json.loads(capsys.readouterr().out)
+    missing = {t["name"]: [d["key"] for d in t["differences"]] for t in proof["tables"]}
+    assert missing == {"children": ["[1]", "[2]", "[3]", "[4]"], "parents": ["[4]"]}
+
     # Without such rows the next run finds nothing to set aside, and nothing of this one.
     code, evidence, folder = move("UPDATE parents SET doc = NULL", url=shallow)
     assert code == 0, evidence["run"]["reasons"]

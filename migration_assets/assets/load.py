@@ -25,8 +25,6 @@ BATCH = 50
 """Tables of one op: what Dagster handles quickly, and what one process works through."""
 PARALLEL = 4
 """Most ops that share fewer tables, where each step has a process of its own."""
-MOST_REFUSED = 10_000
-"""Rows of a table that are looked for, if ``max_quarantined`` does not allow more."""
 PARALLEL_BYTES = 64 << 20
 """Bytes of source tables that are worth a process of their own, which takes seconds to start."""
 
@@ -159,7 +157,7 @@ def _load_rest(
 
     destination, incoming = run.target(target), run.incoming(target)
     config = run.migration.config
-    most = max(config.max_quarantined, MOST_REFUSED)
+    most = max(config.max_quarantined, refusals.MOST)
     with open_parquet(folder, manifest.path) as parquet:
         found = refusals.find(destination, incoming, table, parquet, error.line, most, run.progress)
         if not found:

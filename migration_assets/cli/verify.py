@@ -16,6 +16,7 @@ from migration_assets.cli.progress_view import ProgressView, plain_console
 from migration_assets.core.config import TargetConfig
 from migration_assets.errors import BrokenOffError
 from migration_assets.postgres.connect import resolve_target
+from migration_assets.sources import absolute_url
 
 
 @click.command("verify")
@@ -35,13 +36,15 @@ def command(
     """Prove that SCHEMA of TARGET holds all of SOURCE, without loading anything.
 
     Every cell is compared, the expectations and the structure are checked as in a run. It does not
-    matter which tool loaded the schema. Exit codes are those of migrate; nothing is kept unless
+    matter which tool loaded the schema. One that a migration of the migration home loaded from
+    SOURCE is held against its defs.yaml. Exit codes are those of migrate; nothing is kept unless
     --out says so.
     """
     check_out(out)
     home = homes.home_path()
     destination = resolve_target(TargetConfig(url=target), schema, home, home)
-    proof.check_target(destination)
+    made_by = proof.check_target(destination)
+    name = name or _migration_of(home, made_by, source)
     console = plain_console(stderr=as_json)
     started = datetime.now(UTC)
     with local_run(source, name, spill=True) as run:
@@ -85,3 +88,10 @@ def command(
         else:
             print_summary(console, evidence, out)
     return evidence.run.exit_code
+
+
+def _migration_of(home: Path, name: str | None, source: str) -> str | None:
+    """The migration that made the schema, if the home has it and it is one of this source."""
+    if name is None or name not in homes.migration_names(home):
+        return None
+    return name if homes.load(home, name).config.source == absolute_url(source) else None

@@ -270,6 +270,14 @@ class SkippedEvidence(Record):
     sql: str | None = Field(description="Its original SQL, if it has any.")
 
 
+class UncomparedEvidence(Record):
+    """A translated object that is in PostgreSQL, but was not compared with the source's."""
+
+    kind: str = Field(description="Kind of object, such as `view`.")
+    name: str = Field(description="Its name in PostgreSQL.")
+    reason: str = Field(description="Why it could not be compared.")
+
+
 class ObjectEvidence(Record):
     """Objects of one kind, counted: `source` is `target` plus `reported`."""
 
@@ -321,6 +329,9 @@ class Evidence(Record):
     skipped: tuple[SkippedEvidence, ...] = Field(description="What does not come along, and why.")
     objects: tuple[ObjectEvidence, ...] = Field(
         default=(), description="The source's objects counted, by kind; empty before the checks."
+    )
+    uncompared: tuple[UncomparedEvidence, ...] = Field(
+        default=(), description="Translated objects that were not compared, and why."
     )
     checks: ChecksEvidence = Field(description="All checks of the run.")
     environment: Environment = Field(description="What the run was made with.")

@@ -29,6 +29,7 @@ from migration_assets.postgres.connect import redact
 from migration_assets.reports import tables
 from migration_assets.reports.environment import environment, tool
 from migration_assets.run_folder import RunFolder
+from migration_assets.verify.agreement import views_of
 
 T = TypeVar("T")
 
@@ -118,6 +119,7 @@ def build_evidence(
         objects=tuple(
             ev.ObjectEvidence(**vars(c)) for c in _list(folder, "objects", _COUNTS) or ()
         ),
+        uncompared=_uncompared(plan, manifests) if "structure" in planned else (),
         checks=_summary(built, checks),
         environment=environment(),
     )
@@ -311,6 +313,21 @@ def _skipped(folder: RunFolder, plan: Plan | None) -> tuple[ev.SkippedEvidence, 
     elif (folder.path / "catalog.json").exists():
         found = folder.catalog().skipped
     return tuple(ev.SkippedEvidence(**vars(skipped)) for skipped in found)
+
+
+def _uncompared(
+    plan: Plan | None, manifests: dict[str, Manifest]
+) -> tuple[ev.UncomparedEvidence, ...]:
+    """The views that read tables of which rows are in quarantine: the source has those rows."""
+    tables_ = plan.tables if plan else ()
+    aside = {t.name for t in tables_ if t.slug in manifests and manifests[t.slug].quarantined}
+    if plan is None or not aside:
+        return ()
+    reason = "reads a table of which rows are in quarantine, so it gives other rows in the source"
+    return tuple(
+        ev.UncomparedEvidence(kind="view", name=name, reason=reason)
+        for name in sorted(views_of(plan, aside))
+    )
 
 
 def _summary(built: Sequence[ev.TableEvidence], checks: Sequence[ev.Check]) -> ev.ChecksEvidence:

@@ -65,7 +65,7 @@ def disagreements(
         quarantined: slugs of tables of which rows were set aside, and how many.
     """
     aside = quarantined or {}
-    apart = _views_of(plan, {t.name for t in plan.tables if aside.get(t.slug)})
+    apart = views_of(plan, {t.name for t in plan.tables if aside.get(t.slug)})
     found: list[Disagreement] = []
     with session(target, "comparison of views") as connection:
         with connection, connection.cursor() as cursor:
@@ -84,7 +84,7 @@ def disagreements(
     return found
 
 
-def _views_of(plan: Plan, names: set[str]) -> set[str]:
+def views_of(plan: Plan, names: set[str]) -> set[str]:
     """The views that read one of the target tables ``names``, by themselves or through others."""
     reached = set(names)
     while True:
