@@ -149,6 +149,7 @@ def write_table(
         quarantined=sum(out.set_aside.values()),
         set_aside=out.set_aside,
         ledger=out.ledger,
+        led_back=out.led_back,
         digest=out.digest,
         facts=out.facts,
         mismatches=mismatches,

@@ -40,6 +40,7 @@ class Written:
     facts: dict[str, ColumnFacts]
     ledger: dict[str, int]
     set_aside: dict[str, int]
+    led_back: dict[str, int]
     mismatches: tuple[str, ...]
 
 
@@ -106,6 +107,7 @@ def write_parquet(
         facts=found,
         ledger=dict(ledger.counts),
         set_aside=dict(quarantine.counts),
+        led_back=dict(converter.led_back),
         mismatches=(
             *lanes.mismatches(plan),
             *parquet_mismatches(plan, lanes.kept(), untouched, stays, rows, converter.grown),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
+import zoneinfo
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -69,6 +70,23 @@ def test_instants_are_those_of_python_around_every_change_of_offset(name):
         assert found.nonexistent[row] == (kind == "never"), naive
         if kind == "twice":
             assert found.later[row] == micros(late), naive
+
+
+def test_machine_without_zone_data_has_that_of_the_package() -> None:
+    times = [TWICE, NEVER, "1986-07-01 12:00:00", "2060-01-01 00:00:00"]
+    at = pa.array([micros(datetime.fromisoformat(text)) for text in times]).to_numpy()
+    by_machine = Zone("Europe/Berlin").instants(at)
+    zoneinfo.reset_tzpath(to=())
+    ZoneInfo.clear_cache()
+    try:
+        found = Zone("Europe/Berlin").instants(at)
+        assert (found.earlier == by_machine.earlier).all()
+        assert (found.later == by_machine.later).all()
+        assert found.ambiguous.tolist() == [True, False, False, False]
+        assert found.nonexistent.tolist() == [False, True, False, False]
+    finally:
+        zoneinfo.reset_tzpath()
+        ZoneInfo.clear_cache()
 
 
 @settings(max_examples=60, deadline=None)

@@ -111,6 +111,10 @@ def test_inverted_value_map_leaves_in_the_ledger_only_what_it_does_not_lead_back
     assert stored == [(2,), (2,), (2,), (7,)]
     # The 2 that was there before can not be told from the 2 that was a 1.
     assert ledger(outcome) == [("transform:status values", "[2]", "status", "2", "2")]
+    evidence = Evidence.from_json(outcome.folder.evidence.read_bytes())
+    (back,) = evidence.ledger.led_back
+    assert (back.rule, back.table, back.column) == ("transform:status values", "users", "status")
+    assert back.count == 3 and evidence.ledger.entries == 1
 
 
 @pytest.mark.parametrize(("otherwise", "last", "entries"), [("keep", 3, 3), ("null", None, 4)])

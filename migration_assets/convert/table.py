@@ -103,6 +103,8 @@ class TableConverter:
     ) -> None:
         self.grown: dict[str, int] = {}
         """By how many bytes the texts of a source column grew through entries in the ledger."""
+        self.led_back: dict[str, int] = {}
+        """Values that inverses of transforms lead back, by ``<rule>:<source column>``."""
         self._table = table
         self._plan = plan
         self._ledger = ledger
@@ -177,6 +179,8 @@ class TableConverter:
         after = pa.RecordBatch.from_arrays(
             list(made.columns.values()), schema=parquet_schema(self._plan)
         )
+        for name, mask in made.led_back:
+            self.led_back[name] = self.led_back.get(name, 0) + int(np.count_nonzero(mask))
         for column, found in made.aside:
             aside.add(column, [replace(found, rows=kept[found.rows])])
         gone = aside.mask if made.aside else np.zeros(length, np.bool_)

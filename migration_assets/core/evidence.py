@@ -215,6 +215,11 @@ class LedgerEvidence(Record):
     )
     path: str | None = Field(description="Parquet file with all entries, in the run's folder.")
     by_rule: tuple[LedgerRule, ...] = Field(description="Entries by rule, table and column.")
+    led_back: tuple[LedgerRule, ...] = Field(
+        default=(),
+        description="Values of the extract that a transform changed and its declared inverse leads "
+        "back, by transform, table and column: proven so, they are no entries.",
+    )
 
 
 class QuarantineCause(Record):

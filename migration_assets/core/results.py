@@ -44,6 +44,7 @@ class Manifest:
         quarantined: rows set aside. ledger: entries, by (rule, source column) -> count.
         set_aside: the rows set aside by ``<anomaly>:<source column>`` (``load_refused:`` for those
             that PostgreSQL refused), each counted once.
+        led_back: values that a transform changed and its inverse leads back, as in ``ledger``.
         digest: 16 hex digits over the Parquet file's bytes.
         facts: target column -> facts of the Parquet file.
         mismatches: readable lines where source facts and Parquet facts disagree; empty is proof.
@@ -64,6 +65,7 @@ class Manifest:
     bytes: int = 0
     seconds: float = 0.0
     set_aside: dict[str, int] = field(default_factory=dict)
+    led_back: dict[str, int] = field(default_factory=dict)
 
 
 def rule_and_column(key: str) -> tuple[str, str]:

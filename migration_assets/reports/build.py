@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -279,18 +279,22 @@ def _stages(
 
 
 def _ledger(folder: RunFolder, manifests: dict[str, Manifest]) -> ev.LedgerEvidence:
-    rules = tuple(
-        ev.LedgerRule(rule=rule, table=manifest.source, column=column, count=count)
-        for manifest in manifests.values()
-        for (rule, column), count in (
-            (rule_and_column(key), count) for key, count in sorted(manifest.ledger.items())
+    def by_rule(counted: Callable[[Manifest], dict[str, int]]) -> tuple[ev.LedgerRule, ...]:
+        return tuple(
+            ev.LedgerRule(rule=rule, table=manifest.source, column=column, count=count)
+            for manifest in manifests.values()
+            for (rule, column), count in (
+                (rule_and_column(key), count) for key, count in sorted(counted(manifest).items())
+            )
         )
-    )
+
+    rules = by_rule(lambda manifest: manifest.ledger)
     return ev.LedgerEvidence(
         entries=sum(rule.count for rule in rules),
         digest=None,
         path=folder.ledger.name if folder.ledger.exists() else None,
         by_rule=rules,
+        led_back=by_rule(lambda manifest: manifest.led_back),
     )
 
 

@@ -34,11 +34,13 @@ class Transformed:
         columns: source column -> its values now.
         changes: (source column, change) for the ledger.
         aside: (column, rows that do not stay and why).
+        led_back: (``<rule>:<source column>``, values changed that the inverse leads back).
     """
 
     columns: dict[str, pa.Array]
     changes: list[tuple[str, Change]] = field(default_factory=list)
     aside: list[tuple[ColumnPlan, SetAside]] = field(default_factory=list)
+    led_back: list[tuple[str, Mask]] = field(default_factory=list)
 
 
 class TableTransforms:
@@ -82,6 +84,8 @@ class TableTransforms:
             return out
         for step in self._steps:
             self._step(step, out, gone, keys)
+        # A later transform may have set a row aside.
+        out.led_back = [(name, mask & ~gone) for name, mask in out.led_back]
         return out
 
     def _step(self, step: _Step, out: Transformed, gone: Mask, keys: Keys) -> None:
@@ -97,6 +101,7 @@ class TableTransforms:
                 wrong = _differs(before[name], back.array)
                 for rows, _ in back.unfit:
                     wrong[rows] = True
+                out.led_back.append((f"{step.rule}:{name}", changed & ~wrong))
                 changed = wrong
             changed &= ~gone
             rows = np.flatnonzero(changed)
