@@ -1,5 +1,7 @@
 """Fixtures: one embedded PostgreSQL for the whole session, a schema and roles for each test.
 
+Each process of pytest-xdist is a session, with servers of its own; a module's tests are in one.
+
 A MariaDB server as well, started where a test first asks for it (:mod:`mysql_server`).
 """
 
@@ -11,6 +13,7 @@ import socket
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +21,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
+from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets.postgres import embedded
 from migration_assets_tests.mysql_server import (
     MySQLDatabase,
@@ -148,6 +152,25 @@ def pg_server() -> Iterator[Server]:
     connection.close()
     yield Server(home, url, port)
     _remove(home)
+
+
+@pytest.fixture(scope="session")
+def expectations_worker() -> Iterator[ExpectationsWorker]:
+    """Great Expectations' process, which imports for three seconds, once for all runs."""
+    with closing(ExpectationsWorker()) as worker:  # it starts where it is first asked
+        yield worker
+
+
+@pytest.fixture(autouse=True)
+def _one_expectations_worker(
+    expectations_worker: ExpectationsWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands that run in the tests' own process share it; one that ended starts again."""
+    for module in ("cli.migrate", "proof"):
+        monkeypatch.setattr(
+            f"migration_assets.{module}.ExpectationsWorker",
+            lambda: nullcontext(expectations_worker),
+        )
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """Many random databases in one process: made, migrated by the command's own way, and judged.
 
 What costs the time of a small database is not its rows: Great Expectations imports for 2 s,
-Dagster's storage takes 0.7 s to be made, and its events about as long as all the rest. So one
-process shares the first two among all its databases; nothing of the verification is left out.
+Dagster's storage takes 0.7 s to be made, and its events about as long as all the rest. So the
+databases of one process share the first two; nothing of the verification is left out.
 """
 
 from __future__ import annotations
@@ -44,30 +44,31 @@ class Judged:
     faults: list[str] = field(default_factory=list)
 
 
-def run_many(seeds: Sequence[int], url: str, folder: Path) -> list[Judged]:
-    """Make, migrate and judge the database of every seed.
+def run_many(
+    seeds: Sequence[int], url: str, folder: Path, worker: ExpectationsWorker
+) -> list[Judged]:
+    """Make, migrate and judge the database of every seed; ``MIGRATION_HOME`` must be set.
 
     Args:
         seeds: one database each.
         url: the target server's.
-        folder: an empty folder for this process alone.
+        folder: an empty folder.
+        worker: Great Expectations' process.
     """
-    os.environ["MIGRATION_HOME"] = str(folder / "home")
     console = Console(file=io.StringIO())
     found = []
-    with ExpectationsWorker() as worker:
-        for seed in seeds:
-            place = folder / str(seed)
-            place.mkdir()
-            judged = Judged(seed)
-            try:
-                _judge(judged, url, place, console, worker)
-            except Exception:
-                judged.faults.append(traceback.format_exc())
-            found.append(judged)
-            if not judged.faults:
-                shutil.rmtree(place)
-            gc.unfreeze()  # each run leaves what it knows to the end of its process
+    for seed in seeds:
+        place = folder / str(seed)
+        place.mkdir()
+        judged = Judged(seed)
+        try:
+            _judge(judged, url, place, console, worker)
+        except Exception:
+            judged.faults.append(traceback.format_exc())
+        found.append(judged)
+        if not judged.faults:
+            shutil.rmtree(place)
+        gc.unfreeze()  # each run leaves what it knows to the end of its process
     return found
 
 

@@ -218,4 +218,4 @@ def test_five_hundred_empty_tables_take_seconds(pg_url: str, schema: str, tmp_pa
     results = applied(pg_url, schema, tmp_path, plan_of(*tables), {})
     seconds = time.monotonic() - started
     assert [r for r in results if r.error] == [] and len(results) == 2000
-    assert seconds < 8  # 2 on an idle machine
+    assert seconds < 15  # 2 on an idle machine; other tests run beside this one

@@ -8,38 +8,39 @@ from __future__ import annotations
 
 import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from migration_assets.cli import run
 from migration_assets.core.evidence import Evidence
+from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets_tests import random_databases
 from migration_assets_tests.random_run import Judged, judge, run_many
 
 DATABASES = int(os.environ.get("RANDOM_DATABASES", "300"))
 FIRST_SEED = int(os.environ.get("RANDOM_SEED", "20261"))
+PARTS = 12
+"""Tests that share the databases among them, and so among processes."""
 MANY_TABLES = 40
-MOST_PROCESSES = 4
 
 
-def test_random_databases_arrive_whole(pg_url: str, tmp_path: Path) -> None:
-    seeds = range(FIRST_SEED, FIRST_SEED + DATABASES)
-    processes = max(1, min(MOST_PROCESSES, os.cpu_count() or 1, DATABASES))
-    parts = [seeds[first::processes] for first in range(processes)]
-    folders = [tmp_path / str(first) for first in range(processes)]
-    for folder in folders:
-        folder.mkdir()
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        found = pool.map(run_many, parts, [pg_url] * processes, folders)
-        judged = [one for part in found for one in part]
+@pytest.mark.parametrize("part", range(min(PARTS, DATABASES)))
+def test_random_databases_arrive_whole(
+    part: int,
+    pg_url: str,
+    expectations_worker: ExpectationsWorker,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MIGRATION_HOME", str(tmp_path / "home"))
+    seeds = range(FIRST_SEED, FIRST_SEED + DATABASES)[part::PARTS]
+    judged = run_many(seeds, pg_url, tmp_path, expectations_worker)
     assert {one.seed: one.faults[:5] for one in judged if one.faults} == {}
-    assert len(judged) == DATABASES
-    if DATABASES >= 300:  # the seed makes what it is meant to make
-        assert sum(one.rows for one in judged) > 5_000
-        assert sum(one.ledger for one in judged) > 300
+    assert [one.seed for one in judged] == list(seeds)
+    if len(seeds) >= 25:  # the seeds make what they are meant to make
+        assert sum(one.rows for one in judged) > 10 * len(seeds)
+        assert sum(one.ledger for one in judged) > len(seeds) // 4
 
 
 def test_a_random_database_of_many_tables_arrives_whole(
