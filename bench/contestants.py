@@ -91,11 +91,18 @@ class Outcome:
         return self.usage.seconds - sum(self.stages.get(name, 0.0) for name in VERIFICATION)
 
 
-def migrate(server: Server, source: Path, schema: str) -> Outcome:
-    """This project's whole command, from a fresh migration home, as a new user would run it."""
+def migrate(server: Server, source: Path, schema: str, new_home: bool = False) -> Outcome:
+    """This project's whole command, for a migration that is new to its home.
+
+    Args:
+        server: the target.
+        source: a SQLite file.
+        schema: the target schema.
+        new_home: the home is new as well: Dagster's databases are made first.
+    """
     home, out = server.work / "home", server.work / "out"
-    shutil.rmtree(home, ignore_errors=True)
-    shutil.rmtree(out, ignore_errors=True)
+    for folder in (home if new_home else home / source.stem, out):
+        shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-c", "from migration_assets.cli import main; main()", "migrate"]
     command += [f"sqlite:///{source}", "--target", server.url, "--schema", schema]
     usage = run(

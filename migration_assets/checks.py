@@ -27,6 +27,7 @@ from migration_assets.assets.upstream import (
     standing_schema,
 )
 from migration_assets.core.plan import Plan, TablePlan
+from migration_assets.core.profile import Profile
 from migration_assets.core.results import (
     ContentResult,
     Difference,
@@ -148,6 +149,7 @@ class _Tables:
         self._keys = keys
         self._target = target
         self._plans: dict[Path, Plan] = {}
+        self._profiles: dict[Path, Profile] = {}
         self._schemas: dict[Path, str] = {}
         self._stack = ExitStack()
         self._reader: Any = None
@@ -181,7 +183,9 @@ class _Tables:
         place, _, manifest = self._made(slug)
         table = self.plan(slug)
         own = self._run.migration.config.expectations.get(table.name, ())
-        profile = place.folder.profile().tables[table.source]
+        if place.folder.path not in self._profiles:
+            self._profiles[place.folder.path] = place.folder.profile()
+        profile = self._profiles[place.folder.path].tables[table.source]
         suite = derive_suite(table, manifest, profile, own)
         with self._run.progress.task("values", table.source, manifest.rows):
             result = worker.run(self._run.target(self._target), place.schema, table, suite)

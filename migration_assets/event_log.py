@@ -27,6 +27,7 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: dict[str, Engine] = {}
+        self._seen_tables: set[str] = set()
         super().__init__(base_dir, inst_data)
 
     @contextmanager
@@ -55,6 +56,12 @@ class OpenSqliteEventLogStorage(SqliteEventLogStorage):
         while len(self._engines) > _OPEN_RUNS + 1:
             self._engines.pop(next(iter(self._engines))).dispose()
         return engine
+
+    def has_table(self, table_name: str) -> bool:
+        """Look for a table of the index; asked at each check, and a table that was made stays."""
+        if table_name not in self._seen_tables and super().has_table(table_name):
+            self._seen_tables.add(table_name)
+        return table_name in self._seen_tables
 
     def dispose(self) -> None:
         """Close all files."""

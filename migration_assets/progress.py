@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from migration_assets.errors import BrokenOffError
@@ -111,7 +111,7 @@ class Progress:
                 return
             self._written = now
             part = self._path.with_suffix(".part")
-            part.write_text(json.dumps([asdict(t) for t in self._tasks]))
+            part.write_text(json.dumps([vars(task) for task in self._tasks]))
             part.replace(self._path)
 
 

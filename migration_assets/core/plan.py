@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 from pydantic import TypeAdapter
 
@@ -350,7 +351,7 @@ class Plan:
                 return table
         raise KeyError(slug)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hex digits over target DDL and conversions only.
 
