@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import psycopg2
 import pyarrow as pa
@@ -18,7 +19,7 @@ import pytest
 from psycopg2 import sql
 
 from migration_assets import home as homes
-from migration_assets import load, refusals
+from migration_assets import ledger, load, refusals
 from migration_assets.cli import run
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.types import PgType
@@ -28,6 +29,7 @@ from migration_assets.postgres.connect import Target
 from migration_assets.progress import Progress
 from migration_assets.refusals import Refusal
 from migration_assets.run_folder import RunFolder
+from migration_assets_tests.attempts import run as attempt
 from migration_assets_tests.small_shop import configure, make_migration
 
 DIRTY = """
@@ -315,6 +317,38 @@ def test_row_that_postgresql_refuses_goes_to_quarantine_and_its_children_dangle(
     code, evidence, folder = move("UPDATE parents SET doc = NULL", url=shallow)
     assert code == 0, evidence["run"]["reasons"]
     assert quarantine(folder) == {} and evidence["quarantine"]["rows"] == 0
+
+
+def test_attempt_counts_nothing_twice_and_nothing_of_the_attempt_before(
+    tmp_path: Path, shallow: str, schema: str
+) -> None:
+    source = tmp_path / "shop.db"
+    with sqlite3.connect(source) as connection:
+        connection.executescript(FAMILY)
+    connection.close()
+    migration = make_migration(tmp_path / "home", f"sqlite:///{source}", shallow, schema)
+    extracts = dg.AssetSelection.assets(["shop", "extract", "parents"]).without_checks()
+    loads = dg.AssetSelection.assets(["shop", "staging", "parents"]).without_checks()
+
+    def counted(folder: RunFolder) -> tuple[int, int, int, int]:
+        manifest = folder.manifests()["parents"]
+        assert ledger.count(folder, "ledger") == sum(manifest.ledger.values())
+        assert ledger.count(folder, "quarantine") == manifest.quarantined
+        merged = ledger.merge(folder, "ledger")[0], ledger.merge(folder, "quarantine")[0]
+        return manifest.rows, manifest.quarantined, *merged
+
+    done, folder = attempt(migration, extracts | loads)
+    assert done and counted(folder) == (2, 2, 1, 2)
+    for kind in ("ledger", "quarantine", "refused"):
+        # As a process that was killed leaves it.
+        (folder.path / kind / "parents.parquet.part").write_bytes(b"PAR1")
+    done, _ = attempt(migration, extracts | loads, folder.path.name)
+    assert done and counted(folder) == (2, 2, 1, 2)
+    with psycopg2.connect(shallow) as connection, connection.cursor() as cursor:
+        name = sql.Identifier(connection.info.dbname)
+        cursor.execute(sql.SQL("ALTER DATABASE {} RESET max_stack_depth").format(name))
+    done, _ = attempt(migration, loads, folder.path.name)
+    assert done and counted(folder) == (4, 0, 2, 0)
 
 
 def test_refused_row_ends_the_run_where_the_policy_says_so(move, shallow: str, schema: str) -> None:

@@ -11,19 +11,17 @@ from collections.abc import Iterator
 import dagster as dg
 import psycopg2
 import pytest
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run_iterator
 from psycopg2 import sql
 
 from migration_assets import cli, ledger, run_lock
 from migration_assets import home as homes
 from migration_assets.core.evidence import Evidence, Verdict
 from migration_assets.core.results import StepFailure
-from migration_assets.definitions import assemble
 from migration_assets.errors import InputError
 from migration_assets.home import Migration
-from migration_assets.launch import instance, launch
+from migration_assets.launch import launch
 from migration_assets.run_folder import RunFolder
+from migration_assets_tests.attempts import run
 from migration_assets_tests.small_shop import SLUGS, configure, make_migration, make_source
 
 FAILING = (
@@ -36,36 +34,6 @@ FAILING = (
 def migration(tmp_path, pg_url, schema) -> Migration:
     source = make_source(tmp_path / "shop.db")
     return make_migration(tmp_path / "home", source, pg_url, schema)
-
-
-def run(
-    migration: Migration, selection: dg.AssetSelection, root: str | None = None
-) -> tuple[bool, RunFolder]:
-    """Execute a part of the graph; with ``root`` as one more attempt of that run.
-
-    Returns:
-        whether all of it succeeded, and the folder that it worked in.
-    """
-    with instance(migration.home) as dagster:
-        definitions = assemble([migration])
-        graph = definitions.resolve_asset_graph()
-        job = (
-            definitions.get_repository_def()
-            .get_implicit_global_asset_job_def()
-            .get_subset(
-                asset_selection=selection.resolve(graph),
-                asset_check_selection=selection.resolve_checks(graph),
-            )
-        )
-        made = dagster.create_run_for_job(
-            job,
-            parent_run_id=root,
-            root_run_id=root,
-            tags={"dagster/step_selection": "true"} if root else {},
-        )
-        list(execute_run_iterator(InMemoryJob(job), made, dagster))
-        final = dagster.get_run_by_id(made.run_id)
-    return final.is_success, migration.run_folder(root or made.run_id)
 
 
 def tables(stage: str) -> dg.AssetSelection:
@@ -243,8 +211,8 @@ def test_checks_look_at_the_live_schema_only_if_it_is_of_the_run_that_loaded(
 
 def test_pruning_keeps_what_is_under_way_and_what_a_kept_run_was_loaded_from(tmp_path):
     migration = homes.create(tmp_path, "shop", make_source(tmp_path / "shop.db"))
-    for run in ("current", "origin", "done"):
-        folder = migration.run_folder(run).create()
+    for name in ("current", "origin", "done"):
+        folder = migration.run_folder(name).create()
         folder.write_text("evidence.json", "{}")
         os.utime(folder.path, (1e9, 1e9))
     migration.run_folder("under_way").create()
