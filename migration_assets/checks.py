@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 from pydantic import TypeAdapter
 
+from migration_assets.assets.existing import existing_findings, is_existing
 from migration_assets.assets.keys import Keys, op_names
 from migration_assets.assets.load import table_batches
 from migration_assets.assets.run import Run, step
@@ -310,7 +311,10 @@ def structure_checks(migration: Migration, target: str) -> dg.AssetChecksDefinit
             run.folder.forget("structure")
             place = loaded(run, context.instance, asset, target, "constraints", "all")
             plan, profile = place.folder.kept_plan(), place.folder.profile()
-            found = structure.findings(run.target(target), place.schema, plan, profile)
+            if is_existing(run):
+                found = existing_findings(run, target, place, plan)
+            else:
+                found = structure.findings(run.target(target), place.schema, plan, profile)
             counts, lost = objects.count(
                 run.target(target), place.schema, place.folder.catalog(), plan
             )

@@ -81,16 +81,12 @@ def apply(
         BrokenOffError: the target was lost.
     """
     with session(target, "the making of constraints") as connection:
-        with connection.cursor() as cursor:
-            marker.hold(cursor, incoming)
-            _set_up(cursor, incoming)
-            there = _existing(cursor, incoming)
-        connection.commit()
+        there = begin(connection, incoming)
         results: list[StatementResult] = []
         for stage in _stages(incoming, plan, profile):
-            results += _run(connection, stage, there, progress)
+            results += run(connection, stage, there, progress)
         results += _run_views(connection, _views(incoming, plan), there)
-        results += _run(connection, list(_facts(incoming, plan, profile)), set(), progress)
+        results += run(connection, list(_facts(incoming, plan, profile)), set(), progress)
         with connection.cursor() as cursor:
             results = own_objects.with_offenders(cursor, incoming, plan, results)
         connection.commit()
@@ -117,7 +113,17 @@ def read_results(folder: RunFolder) -> list[StatementResult]:
     return _RESULTS.validate_json(path.read_bytes()) if path.exists() else []
 
 
-def _set_up(cursor: Cursor, incoming: str) -> None:
+def begin(connection: Connection, *schemas: str) -> set[tuple[str | None, str]]:
+    """Set the session up for work in the first of ``schemas``; returns what is there."""
+    with connection.cursor() as cursor:
+        marker.hold(cursor, schemas[0])
+        _set_up(cursor, *schemas)
+        there = _existing(cursor, schemas[0])
+    connection.commit()
+    return there
+
+
+def _set_up(cursor: Cursor, *schemas: str) -> None:
     cursor.execute(
         "SELECT set_config('maintenance_work_mem',"
         " greatest(pg_size_bytes(current_setting('maintenance_work_mem')), %s) / 1024 || 'kB', "
@@ -126,7 +132,9 @@ def _set_up(cursor: Cursor, incoming: str) -> None:
     )
     # Views and checks name tables and columns without a schema. Nothing else is looked through:
     # a table that is missing must not be found elsewhere.
-    cursor.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(incoming)))
+    cursor.execute(
+        sql.SQL("SET search_path TO {}").format(sql.SQL(", ").join(map(sql.Identifier, schemas)))
+    )
 
 
 def _existing(cursor: Cursor, incoming: str) -> set[tuple[str | None, str]]:
@@ -157,7 +165,7 @@ def _stages(incoming: str, plan: Plan, profile: Profile) -> Iterator[list[Statem
     makers = (_primary_keys, _uniques, _indexes, _checks, _foreign_keys)
     for stage in (makers[:4], makers[4:]):
         yield [
-            Statement(s.table, s.kind, s.name, s.statement, _rows(profile, table) > LARGE_ROWS)
+            Statement(s.table, s.kind, s.name, s.statement, rows_of(profile, table) > LARGE_ROWS)
             for table in tables
             for maker in stage
             for s in maker(incoming, table)
@@ -253,10 +261,13 @@ def _facts(incoming: str, plan: Plan, profile: Profile) -> Iterator[Statement]:
             yield Statement(table.name, "trigger", trigger, made)
         if table.comment:
             yield _comment(table, table.name, sql.SQL("TABLE {}").format(name), table.comment)
-        large = _rows(profile, table) > LARGE_ROWS
-        yield Statement(
-            table.name, "analyze", table.name, sql.SQL("ANALYZE {}").format(name), large
-        )
+        yield analyze(incoming, table, rows_of(profile, table))
+
+
+def analyze(schema: str, table: TablePlan, rows: int) -> Statement:
+    """Gather statistics of a table of ``rows`` rows."""
+    statement = sql.SQL("ANALYZE {}").format(sql.Identifier(schema, table.name))
+    return Statement(table.name, "analyze", table.name, statement, rows > LARGE_ROWS)
 
 
 def _default(incoming: str, table: TablePlan, column: ColumnPlan) -> Statement:
@@ -272,7 +283,7 @@ def _restart(table: sql.Composable, column: str, next_value: int, maximum: int) 
         # The source has no number left: neither has the target.
         used_up = "SELECT setval(pg_get_serial_sequence({}, {}), {}, true)"
         return sql.SQL(used_up).format(
-            sql.Literal(_text(table)), sql.Literal(column), sql.Literal(maximum)
+            sql.Literal(text_of(table)), sql.Literal(column), sql.Literal(maximum)
         )
     lowest = (
         sql.SQL(" SET MINVALUE {}").format(sql.Literal(next_value))
@@ -284,7 +295,8 @@ def _restart(table: sql.Composable, column: str, next_value: int, maximum: int) 
     )
 
 
-def _text(identifier: sql.Composable) -> str:
+def text_of(identifier: sql.Composable) -> str:
+    """The text of an identifier, empty for anything else."""
     parts = identifier.strings if isinstance(identifier, sql.Identifier) else ()
     return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
 
@@ -294,7 +306,7 @@ def _comment(table: TablePlan, name: str, what: sql.Composable, text: str) -> St
     return Statement(table.name, "comment", name, statement)
 
 
-def _run(
+def run(
     connection: Connection,
     statements: list[Statement],
     there: set[tuple[str | None, str]],
@@ -379,7 +391,8 @@ def _message(error: psycopg2.Error) -> str:
     return " ".join(": ".join(part.strip().rstrip(".") for part in parts if part).split())
 
 
-def _rows(profile: Profile, table: TablePlan) -> int:
+def rows_of(profile: Profile, table: TablePlan) -> int:
+    """How many rows the table has in the source, 0 if unknown."""
     facts = profile.tables.get(table.source)
     return facts.rows if facts else 0
 

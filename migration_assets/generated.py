@@ -39,8 +39,11 @@ def load_table(
     """Load one table as :func:`migration_assets.load.load_table`, and try its generated columns.
 
     Returns:
-        the result, and the generated columns that are ordinary ones in PostgreSQL, with reasons.
+        the result, and the generated columns that are ordinary ones in PostgreSQL, with reasons;
+        none of those that an existing schema has, of which the content check judges.
     """
+    if plan.existing:
+        return load.load_table(target, incoming, plan, parquet, progress, connection), ()
     reasons = _refused(target, incoming, plan)
     kept = _without(plan, reasons)
     if not _generated(kept):

@@ -22,6 +22,7 @@ from migration_assets.core.results import LoadResult
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
 from migration_assets.postgres import ddl, marker
 from migration_assets.postgres.connect import Target, broken_off, is_lost, session
+from migration_assets.postgres.empty import empty_table
 from migration_assets.postgres.encode import CopyEncoder
 from migration_assets.progress import Progress
 
@@ -102,6 +103,8 @@ def load_table(
 ) -> LoadResult:
     """Make the table of ``plan`` in ``incoming`` and fill it; a table of that name is replaced.
 
+    An application's own table is emptied and filled; its triggers do not fire.
+
     Decoding and encoding run in a thread beside the COPY. On any error the transaction leaves
     nothing behind.
 
@@ -131,21 +134,19 @@ def load_table(
     ):
         marker.hold(cursor, incoming)
         try:
-            cursor.execute(
-                sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(
-                    sql.Identifier(incoming, plan.name)
-                )
-            )
-            cursor.execute(ddl.create_table(incoming, plan))
+            freeze, waking = empty_table(cursor, incoming, plan)
             if rows:
+                statement = ddl.copy_statement(incoming, plan, freeze)
                 with stream:
                     stream.advance = advance
-                    cursor.copy_expert(ddl.copy_statement(incoming, plan), stream, CHUNK_BYTES)
+                    cursor.copy_expert(statement, stream, CHUNK_BYTES)
                 if cursor.rowcount != rows:
                     raise NotProvenError(
                         f'table "{plan.name}": PostgreSQL took {cursor.rowcount} rows, Parquet '
                         f"holds {rows}"
                     )
+            for statement in waking:
+                cursor.execute(statement)
         except psycopg2.Error as error:
             if stream.error is not None:
                 raise _unreadable(plan, stream.error) from stream.error

@@ -26,6 +26,7 @@ from migration_assets.core.results import (
     StepFailure,
     TargetResult,
 )
+from migration_assets.core.structure import Structure
 from migration_assets.errors import BrokenOffError, InputError, MigrationError, NotProvenError
 from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets.expectations.suite import derive_suite
@@ -73,6 +74,7 @@ def prove(
     target: Target,
     folder: RunFolder,
     progress: Progress,
+    existing: Structure | None = None,
 ) -> None:
     """Compare the schema of ``target`` with the snapshot; the results go to ``folder``.
 
@@ -85,6 +87,7 @@ def prove(
         target: the database and the schema to look at.
         folder: takes results as those of a run.
         progress: shows each table.
+        existing: the schema of ``target`` if the application's own migrations made it.
 
     Raises:
         BrokenOffError: the target was lost.
@@ -123,7 +126,7 @@ def prove(
                 folder.write_result("values", table.slug, values)
 
             _stage(folder, f"verify_{table.slug}", work)
-    _stage(folder, "structure", lambda: _structure(reader, target, plan, profile, folder))
+    _stage(folder, "structure", lambda: _structure(reader, target, plan, profile, folder, existing))
 
 
 def _keep(
@@ -253,12 +256,23 @@ def _without_refused(
 
 
 def _structure(
-    reader: SnapshotReader, target: Target, plan: Plan, profile: Profile, folder: RunFolder
+    reader: SnapshotReader,
+    target: Target,
+    plan: Plan,
+    profile: Profile,
+    folder: RunFolder,
+    existing: Structure | None,
 ) -> None:
     """Structure findings; translated objects that are there must mean the same."""
     aside = {slug: m.quarantined for slug, m in folder.manifests().items() if m.quarantined}
     plan = _with_dangling(target, plan, {t.name for t in plan.tables if t.slug in aside}, folder)
-    found = structure.findings(target, target.schema, plan, profile)
+    if existing is None:
+        found = structure.findings(target, target.schema, plan, profile)
+    else:
+        from migration_assets.existing import findings  # needed seldom
+
+        tables = {table.name for table in plan.tables}
+        found = findings.findings(target, target.schema, existing, tables, plan, profile)
     missing = _missing_translated(found, plan)
     if missing:
         # A run takes back what it cannot translate truly, so its absence disproves nothing.

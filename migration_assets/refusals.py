@@ -17,7 +17,6 @@ import numpy.typing as npt
 import psycopg2
 import pyarrow as pa
 import pyarrow.parquet as pq
-from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 from migration_assets.core.plan import TablePlan
@@ -26,6 +25,7 @@ from migration_assets.load import CHUNK_BYTES, batch_rows, is_refusal, place_of
 from migration_assets.pipeline import ahead
 from migration_assets.postgres import ddl, marker
 from migration_assets.postgres.connect import Target, session
+from migration_assets.postgres.empty import empty_table
 from migration_assets.postgres.encode import CopyEncoder
 from migration_assets.progress import Progress
 
@@ -82,8 +82,9 @@ def find(
             alone.
         BrokenOffError: the target was lost.
     """
-    # What PostgreSQL generates is looked at by those who load; here it is sent like the rest.
-    plan = replace(plan, columns=tuple(replace(c, generated=None) for c in plan.columns))
+    if not plan.existing:
+        # What PostgreSQL generates is looked at by those who load; here it is sent like the rest.
+        plan = replace(plan, columns=tuple(replace(c, generated=None) for c in plan.columns))
     start = max((line or 1) - 1 - BUFFERED_ROWS, 0)
     found: list[Refusal] = []
     shown = f"{plan.source} (rows that are refused)"
@@ -129,8 +130,9 @@ def _batches(
 
 
 def _encoded(plan: TablePlan, batch: pa.RecordBatch) -> bytes:
-    encoder = CopyEncoder(plan.stored_columns)
-    return encoder.header() + encoder.encode(batch) + encoder.finish()
+    encoder = CopyEncoder(plan.copied_columns)
+    copied = batch.select([column.name for column in plan.copied_columns])
+    return encoder.header() + encoder.encode(copied) + encoder.finish()
 
 
 class _Probe:
@@ -146,9 +148,8 @@ class _Probe:
         self._cursor = cursor
         self._plan = plan
         marker.hold(cursor, incoming)
-        table = sql.Identifier(incoming, plan.name)
-        cursor.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(table))
-        cursor.execute(ddl.create_table(incoming, plan))
+        # Rolled back in the end, so that triggers that are silent now need not be woken.
+        empty_table(cursor, incoming, plan)
         self._copy = ddl.copy_statement(incoming, plan, freeze=False)
         cursor.execute("SAVEPOINT probe")
 

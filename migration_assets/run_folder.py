@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pyarrow import fs
 from pydantic import TypeAdapter
@@ -23,6 +23,9 @@ from migration_assets.core.catalog import Catalog, SkippedObject
 from migration_assets.core.plan import Dangling, Plan, with_dangling, without
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import ObjectCount
+
+if TYPE_CHECKING:
+    from migration_assets.core.structure import Structure
 
 T = TypeVar("T")
 
@@ -179,6 +182,16 @@ class RunFolder:
     def write_plan(self, plan: Plan) -> None:
         """Keep the plan this run follows."""
         self.write_text("plan.json", plan.to_json())
+
+    def write_structure(self, structure: Structure) -> None:
+        """Keep the application's schema that this run loads into."""
+        self.write_text("structure.json", structure.to_json())
+
+    def structure(self) -> Structure:
+        """The application's schema; raises FileNotFoundError if the run makes its own."""
+        from migration_assets.core.structure import Structure  # needed seldom
+
+        return Structure.from_json((self.path / "structure.json").read_bytes())
 
     def write_withdrawn(self, withdrawn: tuple[SkippedObject, ...]) -> None:
         """Keep what was planned, but turned out not to mean the same in PostgreSQL."""

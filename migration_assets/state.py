@@ -13,6 +13,7 @@ from migration_assets.core.config import PlanConfig
 from migration_assets.core.plan import Plan
 from migration_assets.core.planner import build_plan
 from migration_assets.core.profile import Profile
+from migration_assets.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,26 @@ class State:
         catalog: what the source declared when it was last looked at.
         profile: what its values were at the last full read, None before the first.
         profiled_from: id of the snapshot behind ``profile``.
+        structure: JSON of the existing schema when it was last looked at, None if there is none.
     """
 
     catalog: Catalog
     profile: Profile | None = None
     profiled_from: str | None = None
+    structure: str | None = None
 
     def plan(self, config: PlanConfig) -> Plan:
-        """The plan as far as it is known without reading the source."""
-        return build_plan(self.catalog, self.profile, config)
+        """The plan as far as it is known without reading source and target."""
+        if self.structure is None:
+            return build_plan(self.catalog, self.profile, config)
+        from migration_assets.core.structure import Structure  # needed seldom
+
+        try:
+            structure = Structure.from_json(self.structure)
+            return build_plan(self.catalog, self.profile, config, structure)
+        except InputError:
+            # The schema is no longer what it was; the run looks again, and says so.
+            return build_plan(self.catalog, None, config)
 
     def write(self, path: Path) -> None:
         """Write atomically, readable by the owner only: a profile holds example values."""

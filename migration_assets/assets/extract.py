@@ -10,6 +10,7 @@ import dagster as dg
 
 from migration_assets import extract
 from migration_assets.ahead import taken_over
+from migration_assets.assets.existing import drop_built, existing_structure
 from migration_assets.assets.keys import Keys, batches, op_names
 from migration_assets.assets.metadata import code_version, column_schema, rate
 from migration_assets.assets.run import RUN_FOLDER, Run, step
@@ -19,6 +20,7 @@ from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.planner import build_plan
 from migration_assets.core.profile import Profile, TableProfile
 from migration_assets.core.results import Manifest, PlanResult, SourceResult
+from migration_assets.core.structure import Structure
 from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
 from migration_assets.sources import open_source
@@ -180,14 +182,20 @@ def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
         folder.write_catalog(catalog)
         run.note_seconds("snapshot", started)
         _check_known(run, catalog, slugs)
+        structure = existing_structure(run, catalog)
         started = time.monotonic()
-        profile, plan, begun = profiled(run, reader, catalog, spill=True)
+        profile, plan, begun = profiled(run, reader, catalog, spill=True, structure=structure)
         folder.write_profile(profile)
         folder.write_result("plan", "all", PlanResult(plan.digest, cached))
         folder.write_plan(plan)
-        State(catalog, profile, snapshot.id).write(run.migration.state)
+        looked = structure.to_json() if structure else None
+        State(catalog, profile, snapshot.id, looked).write(run.migration.state)
         _refuse_orphans(catalog, profile, plan)
         run.note_seconds("read", started)
+    except InputError:
+        reader.close()
+        drop_built(run)
+        raise
     except BaseException:
         reader.close()
         raise
@@ -195,7 +203,11 @@ def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
 
 
 def profiled(
-    run: Run, reader: SnapshotReader, catalog: Catalog, spill: bool
+    run: Run,
+    reader: SnapshotReader,
+    catalog: Catalog,
+    spill: bool,
+    structure: Structure | None = None,
 ) -> tuple[Profile, Plan, dict[str, Begun]]:
     """Read all wanted tables once.
 
@@ -204,19 +216,21 @@ def profiled(
         reader: the snapshot.
         catalog: its catalog.
         spill: keep what is read for the conversion, and begin with that of large tables.
+        structure: the existing schema, None if the target is made.
 
     Returns:
         The profile, the plan that follows from it, and what was begun, settled by the plan.
     """
     config = run.migration.config.plan
-    declared = build_plan(catalog, None, config)
+    declared = build_plan(catalog, None, config, structure)
     slugs = {table.source: table.slug for table in declared.tables}
     run.migration.config.check_tables(declared)
     wanted = tuple(table for table in catalog.tables if table.name in slugs)
 
     def suggest(name: str, first: TableProfile) -> TablePlan | None:
         try:
-            table = build_plan(catalog, Profile({name: first}), config).by_slug(slugs[name])
+            whole = build_plan(catalog, Profile({name: first}), config, structure)
+            table = whole.by_slug(slugs[name])
         except (MigrationError, KeyError):
             return None
         # The user's own code sees each row once.
@@ -231,7 +245,7 @@ def profiled(
         run.progress,
         suggest if spill else None,
     )
-    plan = build_plan(catalog, profile, config)
+    plan = build_plan(catalog, profile, config, structure)
     check(plan, run.folder.migration)
     planned = {table.source: table for table in plan.tables}
     settled = {name: item.settled(planned.get(name), run.folder) for name, item in begun.items()}

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from migration_assets import constraints, dangling, translated
+from migration_assets.assets.existing import finish_existing, is_existing, move, moves_rows
 from migration_assets.assets.extract import opened
 from migration_assets.assets.gate import require_proof
 from migration_assets.assets.keys import Keys
@@ -61,16 +62,19 @@ def _constraints(migration: Migration, plan: Plan, target: str) -> dg.AssetsDefi
             planned = whole_plan(run)
             _check_incoming(run, target)
             run.folder.forget_constraints()
-            planned = _settled(run, target, planned)
-            done = constraints.apply(
-                run.target(target),
-                run.incoming(target),
-                planned,
-                run.folder.profile(),
-                run.folder,
-                run.progress,
-            )
-            done = _withdrawn(run, target, planned, done)
+            if is_existing(run):
+                done = finish_existing(run, target, planned)
+            else:
+                planned = _settled(run, target, planned)
+                done = constraints.apply(
+                    run.target(target),
+                    run.incoming(target),
+                    planned,
+                    run.folder.profile(),
+                    run.folder,
+                    run.progress,
+                )
+                done = _withdrawn(run, target, planned, done)
             failed = [result for result in done if result.error is not None]
             for result in failed:
                 where = f' of table "{result.table}"' if result.table else ""
@@ -192,18 +196,26 @@ def _swap(migration: Migration, target: str) -> dg.AssetsDefinition:
             require_proof(run, target)
             loads = run.folder.read_results("load", LoadResult)
             source = run.folder.read_result("source", "all", SourceResult)
-            result = swap.swap(
-                run.target(target),
-                run.incoming(target),
-                migration.name,
-                run.id,
-                planned=[table.name for table in plan.tables],
-                plan_digest=plan.digest,
-                snapshot_id=source.snapshot_id if source else None,
-                taken_at=source.taken_at if source else None,
-                tables=len(plan.tables),
-                rows=sum(load.rows for load in loads.values()),
-            )
+            snapshot = source.snapshot_id if source else None
+            rows = sum(load.rows for load in loads.values())
+            if moves_rows(run):
+                result = move(run, target, plan, snapshot, rows)
+            else:
+                built = is_existing(run)
+                result = swap.swap(
+                    run.target(target),
+                    run.incoming(target),
+                    migration.name,
+                    run.id,
+                    planned=[table.name for table in plan.tables],
+                    plan_digest=plan.digest,
+                    snapshot_id=snapshot,
+                    taken_at=source.taken_at if source else None,
+                    # The application's command makes more than the source has.
+                    tables=None if built else len(plan.tables),
+                    rows=rows,
+                    built=built,
+                )
             run.folder.write_result("swap", "all", result)
             yield dg.MaterializeResult(
                 asset_key=keys.step(target, "swap"),

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from migration_assets import generated, load, own_objects
+from migration_assets.assets.existing import is_existing, prepare_existing
 from migration_assets.assets.keys import Keys, batches, op_names
 from migration_assets.assets.metadata import code_version, column_schema, rate
 from migration_assets.assets.run import RUN_FOLDER, Run, step
@@ -174,7 +175,8 @@ def prepare(run: Run, target: str, plan: Plan) -> None:
     destination = run.target(target)
     source = run.folder.read_result("source", "all", SourceResult)
     with run.folder.lock():
-        marker.preflight(destination, run.migration.name)
+        if not is_existing(run):
+            marker.preflight(destination, run.migration.name)
         load.prepare(
             destination,
             run.incoming(target),
@@ -183,6 +185,8 @@ def prepare(run: Run, target: str, plan: Plan) -> None:
             plan_digest=plan.digest,
             snapshot_id=source.snapshot_id if source else None,
         )
+        if is_existing(run):
+            prepare_existing(run, target, plan)
     own_objects.try_out(destination, run.incoming(target), plan)
 
 

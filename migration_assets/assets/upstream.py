@@ -19,6 +19,7 @@ from migration_assets.run_folder import RunFolder
 _SHARED = (
     "catalog.json",
     "profile.json",
+    "structure.json",
     "results/source/all.json",
     "results/plan/all.json",
     # The plan comes last: with it the folder counts as planned.

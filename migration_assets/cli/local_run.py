@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from migration_assets.core.config import MigrationConfig
 from migration_assets.core.plan import Plan
 from migration_assets.core.planner import build_plan
 from migration_assets.core.profile import Profile
+from migration_assets.core.structure import Structure
 from migration_assets.progress import Progress
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources import open_source
@@ -32,6 +33,7 @@ class LocalRun:
     catalog: Catalog
     profile: Profile
     progress: Progress
+    structure: Structure | None = None
 
     def plan(self) -> Plan:
         """The plan of this snapshot under the configuration.
@@ -39,27 +41,38 @@ class LocalRun:
         Raises:
             InputError: it can not be, or a transform can not be used.
         """
-        plan = build_plan(self.catalog, self.profile, self.config.plan)
+        plan = build_plan(self.catalog, self.profile, self.config.plan, self.structure)
         check(plan, self.folder.migration)
         return plan
 
 
 @contextmanager
-def local_run(source_url: str, name: str | None = None, spill: bool = False) -> Iterator[LocalRun]:
+def local_run(
+    source_url: str,
+    name: str | None = None,
+    spill: bool = False,
+    look: Callable[[MigrationConfig, RunFolder], Structure | None] | None = None,
+    existing: bool = False,
+) -> Iterator[LocalRun]:
     """Take a snapshot of a source into a temporary folder, read it once, and clean up after.
 
     Args:
         source_url: the source.
         name: a migration of the migration home whose ``defs.yaml`` shapes the plan.
         spill: keep the rows read, for a conversion after it.
+        look: gives the schema that decides with ``schema_mode: existing``; None plans without it.
+        existing: it decides, whatever the migration says.
 
     Raises:
-        InputError: the source, or the named migration, is not usable.
+        InputError: the source, or the named migration, is not usable, or does not fit into the
+            existing schema.
     """
     source = open_source(source_url)
     source.check()
     migration = home.load(home.home_path(), name) if name else None
     config = migration.config if migration else MigrationConfig(name="plan", source=source_url)
+    if existing:
+        config = config.model_copy(update={"schema_mode": "existing"})
     with tempfile.TemporaryDirectory(prefix="migration_assets_") as temporary:
         place = migration.folder if migration else Path(temporary)
         folder = RunFolder(Path(temporary) / "run", home=place).create()
@@ -68,11 +81,12 @@ def local_run(source_url: str, name: str | None = None, spill: bool = False) -> 
         try:
             catalog = reader.catalog()
             # Names that meet are found before any row is read.
-            build_plan(catalog, None, config.plan)
+            structure = look(config, folder) if look else None
+            build_plan(catalog, None, config.plan, structure)
             slugs = naming.slugs(table.name for table in catalog.tables)
             profile, _ = extract.read_profile(
                 reader, catalog, folder, slugs, slugs if spill else (), progress
             )
-            yield LocalRun(config, folder, reader, catalog, profile, progress)
+            yield LocalRun(config, folder, reader, catalog, profile, progress, structure)
         finally:
             reader.close()

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -30,6 +31,9 @@ from migration_assets.postgres.connect import Target, resolve_target
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources import open_source
 from migration_assets.state import State
+
+if TYPE_CHECKING:
+    from migration_assets.core.structure import Structure
 
 ARTEFACTS = ("evidence.json", "report.html", "plan.json", "ledger.parquet", "quarantine.parquet")
 
@@ -158,16 +162,37 @@ def _prepared(
         config = MigrationConfig(name=name, source=source.location)
         wanted = TargetConfig(url=target_url or "embedded", schema=schema)
         target = resolve_target(wanted, schema or name, home / name, home)
-    config.check_tables(build_plan(catalog, None, config.plan))
-    marker.preflight(target, name)
+    structure = _look(target, config, catalog)
     is_new = migration is None
     migration = migration or homes.create(
         home, name, source.location, target_url, schema, [table.name for table in catalog.tables]
     )
     if target_url:
         homes.keep_password(migration, target_url)
-    _keep_catalog(migration, catalog)
+    _keep_catalog(migration, catalog, structure)
     return migration, is_new
+
+
+def _look(target: Target, config: MigrationConfig, catalog: Catalog) -> Structure | None:
+    """Look whether the run can go to the target; the existing schema, if it goes into one.
+
+    Raises:
+        InputError: it can not; says why.
+    """
+    if config.schema_mode != "existing":
+        config.check_tables(build_plan(catalog, None, config.plan))
+        marker.preflight(target, config.name)
+        return None
+    from migration_assets.existing import prepare  # needed seldom
+
+    prepare.preflight(target, config)
+    if config.schema_command is not None:
+        return None
+    structure = prepare.read(target)
+    declared = build_plan(catalog, None, config.plan, structure)
+    config.check_tables(declared)
+    prepare.check_fit(target, structure, declared, config)
+    return structure
 
 
 def _target(config: MigrationConfig, folder: Path, home: Path, target_url: str | None) -> Target:
@@ -178,14 +203,17 @@ def _target(config: MigrationConfig, folder: Path, home: Path, target_url: str |
     return resolve_target(staging, config.schema_of(homes.TARGET), folder, home)
 
 
-def _keep_catalog(migration: homes.Migration, catalog: Catalog) -> None:
+def _keep_catalog(
+    migration: homes.Migration, catalog: Catalog, structure: Structure | None
+) -> None:
     """Make the definitions follow the source's tables as they are now; profile kept if it fits."""
     try:
         state = State.read(migration.state)
     except FileNotFoundError:
         state = None
     if state is None or _shape(state.catalog) != _shape(catalog):
-        State(catalog).write(migration.state)
+        looked = structure.to_json() if structure else None
+        State(catalog, structure=looked).write(migration.state)
 
 
 def _shape(catalog: Catalog) -> list[tuple[str, str | None]]:

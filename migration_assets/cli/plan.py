@@ -19,6 +19,7 @@ from migration_assets.cli.progress_view import plain_console
 from migration_assets.core.plan import ColumnPlan, Decision, Plan, TablePlan
 from migration_assets.core.plan_diff import Difference, compare
 from migration_assets.core.profile import ColumnProfile, Profile, TableProfile
+from migration_assets.core.target_mapping import UnmappedError
 
 _SHORT = 48
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
@@ -43,25 +44,53 @@ _INVALID = {**_NUL, "escape": "the bytes are escaped, in the ledger"}
     help="Compare with an earlier plan: a plan.json, a run's folder, or a migration home.",
 )
 @click.option("--name", help="Follow the defs.yaml of this migration of the migration home.")
-def command(source: str, as_json: bool, as_sql: bool, old: Path | None, name: str | None) -> int:
+@click.option("--target", help="Show what goes where in the existing schema of this database.")
+@click.option("--schema", help="The existing schema, with --target.")
+def command(
+    source: str,
+    as_json: bool,
+    as_sql: bool,
+    old: Path | None,
+    name: str | None,
+    target: str | None,
+    schema: str | None,
+) -> int:
     """Print what becomes of SOURCE: types, reasons, anomalies, what does not come along.
 
     SOURCE is a URL such as sqlite:///path/to/app.db. A copy of it is read, no target is needed.
+    With --target, or schema_mode: existing in defs.yaml, the tables are there already: every
+    column is shown with the one that it goes to, and the exit code is 2 if one has none.
     With --diff the exit code is 1 if anything is different, else 0.
     """
-    if as_sql and (as_json or old is not None):
-        raise click.UsageError("--sql goes with neither --json nor --diff")
+    if as_sql and (as_json or old is not None or target is not None):
+        raise click.UsageError("--sql goes with none of --json, --diff and --target")
+    if schema is not None and target is None:
+        raise click.UsageError("--schema needs --target")
     earlier = read_old_plan(old, source, name) if old is not None else None
-    with local_run(source, name) as run:
-        plan = run.plan()
-        if earlier is not None:
-            return _show_diff(plain_console(), *earlier, plan, as_json)
-        if as_json:
-            click.echo(_json(plan, run.profile))
-        elif as_sql:
-            _show_sql(run, plan, name)
-        else:
-            _show(plain_console(), plan, run.profile)
+    home, look = None, None
+    if target is not None or name is not None:
+        # Only here is a database looked at.
+        from migration_assets.cli import existing
+
+        home = existing.destination(source, name, target, schema)
+        look = existing.as_it_will_be(home) if home else None
+    try:
+        with local_run(source, name, look=look, existing=target is not None) as run:
+            plan = run.plan()
+            if earlier is not None:
+                return _show_diff(plain_console(), *earlier, plan, as_json)
+            if as_json:
+                click.echo(_json(plan, run.profile))
+            elif as_sql:
+                _show_sql(run, plan, name)
+            else:
+                _show(plain_console(), plan, run.profile)
+            if home is not None and run.structure is not None:
+                existing.check(home, run.structure, plan, run.config)
+    except UnmappedError as error:
+        for problem in error.problems:
+            click.echo(f"error: {problem}", err=True)
+        return error.exit_code
     return 0
 
 

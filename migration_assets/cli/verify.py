@@ -10,6 +10,7 @@ import click
 
 from migration_assets import home as homes
 from migration_assets import proof
+from migration_assets.cli.existing import as_it_is
 from migration_assets.cli.local_run import local_run
 from migration_assets.cli.migrate import check_out, copy_artefacts
 from migration_assets.cli.progress_view import ProgressView, plain_console
@@ -47,7 +48,7 @@ def command(
     name = name or _migration_of(home, made_by, source)
     console = plain_console(stderr=as_json)
     started = datetime.now(UTC)
-    with local_run(source, name, spill=True) as run:
+    with local_run(source, name, spill=True, look=as_it_is(destination)) as run:
         broken = None
         try:
             with ProgressView(console, run.folder.path / "progress"):
@@ -60,6 +61,7 @@ def command(
                     destination,
                     run.folder,
                     run.progress,
+                    run.structure,
                 )
         except BrokenOffError as error:
             broken = str(error)

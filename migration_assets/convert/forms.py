@@ -23,6 +23,8 @@ Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+MICROSECOND_DIGITS = 6
+"""Fraction digits of a second that PostgreSQL keeps."""
 DAY = 86_400_000_000
 """Microseconds of a day."""
 MAX_INTEGER_DIGITS = 131_072

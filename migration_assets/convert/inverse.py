@@ -66,6 +66,11 @@ def _parsed_again(texts: pa.Array, converted: pa.Array) -> pa.Array:
     return pc.equal(again, converted)
 
 
+def _instant_again(texts: pa.Array, converted: pa.Array) -> pa.Array:
+    """An instant may be kept on the clock of UTC, without saying so."""
+    return _parsed_again(texts, converted.view(pa.timestamp("us", tz="UTC")))
+
+
 def _time_again(texts: pa.Array, converted: pa.Array) -> pa.Array:
     """Arrow parses no times, but instants of the first day of 1970."""
     first_day = pc.binary_join_element_wise("1970-01-01 ", texts.cast(pa.string()), "")
@@ -161,7 +166,7 @@ _WAYS: Mapping[tuple[Conversion, Lane], Callable[[pa.Array, pa.Array], pa.Array]
     (Conversion.DATE, Lane.TEXT): _parsed_again,
     (Conversion.TIME, Lane.TEXT): _time_again,
     (Conversion.TIMESTAMP, Lane.TEXT): _parsed_again,
-    (Conversion.TIMESTAMPTZ, Lane.TEXT): _parsed_again,
+    (Conversion.TIMESTAMPTZ, Lane.TEXT): _instant_again,
     (Conversion.ZONED, Lane.TEXT): _parsed_again,
     (Conversion.UTC, Lane.TEXT): _utc_again,
     (Conversion.INTERVAL, Lane.TEXT): _span_again,

@@ -34,12 +34,16 @@ def to_text(lanes: Lanes, kind: PgType) -> Converted:
     """Texts as they are, integers and reals in the engine's text form.
 
     Raises:
-        UnfitError: for a blob, or a text too long for varchar(n).
+        UnfitError: for a blob, and a text too long for varchar(n) or too short for char(n), which
+            would be padded.
     """
     out = converted_lanes(
         lanes, kind, {Lane.TEXT: _clean, Lane.INT: _int_text, Lane.REAL: _real_text}
     )
-    if kind.args:
+    if kind.name == "character":
+        fits = pc.equal(pc.utf8_length(out.array), kind.args[0])
+        require(fits, f"has not exactly {kind.args[0]} characters")
+    elif kind.args:
         fits = pc.less_equal(pc.utf8_length(out.array), kind.args[0])
         require(fits, f"is longer than {kind.args[0]} characters")
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -80,6 +81,7 @@ def in_zone(zone: Zone, later: bool) -> Convert:
         rows = np.flatnonzero(texts.is_valid().to_numpy(zero_copy_only=False))
         whole = np.zeros(len(texts), np.int64)
         whole[rows] = instants
+        _require_precision(whole, kind)
         changes = tuple(
             Change(
                 rule,
@@ -116,9 +118,21 @@ def from_epoch(micros: int) -> Convert:
         outside = pc.or_(pc.greater(values, limit), pc.less(values, -limit))
         if pc.any(outside).as_py():
             raise UnfitError(where(outside), "is an instant beyond the year 9999")
-        return Converted(pc.multiply(values, micros).view(kind.arrow))
+        instants = pc.multiply(values, micros)
+        if kind.args:
+            _require_precision(pc.fill_null(instants, 0).to_numpy(), kind)
+        return Converted(instants.view(kind.arrow))
 
     return lambda lanes, kind: converted_lanes(lanes, kind, {Lane.INT: convert})
+
+
+def _require_precision(micros: npt.NDArray[np.int64], kind: PgType) -> None:
+    """Raise UnfitError for values that timestamp(n), timestamptz(n) or time(n) would round."""
+    if not kind.args or kind.args[0] >= forms.MICROSECOND_DIGITS:
+        return
+    finer = micros % 10 ** (forms.MICROSECOND_DIGITS - kind.args[0]) != 0
+    if finer.any():
+        raise UnfitError(np.flatnonzero(finer), f"has more than {kind.args[0]} fraction digits")
 
 
 def _parsed(parse: Callable[[pa.Array], forms.Parsed], form: str) -> Convert:
@@ -137,12 +151,7 @@ def _parsed(parse: Callable[[pa.Array], forms.Parsed], form: str) -> Convert:
             changes = (Change("zero_date", rows, before, [None] * len(rows)),)
             texts = pc.if_else(zero, pa.scalar(None, texts.type), texts)
         values = parsed.values
-        if kind.args:
-            fine = values % 10 ** (6 - kind.args[0]) == 0
-            if not fine.all():
-                raise UnfitError(
-                    where(pc.and_(texts.is_valid(), pa.array(~fine))), "has more fraction digits"
-                )
+        _require_precision(values, kind)
         if kind.arrow.bit_width == 32:
             values = values.astype(np.int32)
         return Converted(with_validity(values, texts, kind.arrow), changes)

@@ -233,6 +233,8 @@ class PlanConfig(StrictModel):
 
     Attributes:
         tables: which tables come.
+        schema_mode: ``create`` the target's tables, or load into ``existing`` ones, which the
+            application's own migrations made and whose catalog then decides.
         naming: ``keep`` the source's names, or make them ``snake_case``.
         source_timezone: zone that naive timestamps are meant in, None if nobody knows.
         foreign_key_indexes: every foreign key that no index serves gets one.
@@ -244,6 +246,7 @@ class PlanConfig(StrictModel):
     """
 
     tables: TablesConfig = TablesConfig()
+    schema_mode: Literal["create", "existing"] = "create"
     naming: Literal["keep", "snake_case"] = "keep"
     source_timezone: ZoneName | None = None
     foreign_key_indexes: bool = True
@@ -266,6 +269,22 @@ class PlanConfig(StrictModel):
         copy._modules = dict(modules)
         return copy
 
+    @model_validator(mode="after")
+    def _existing_decides(self) -> PlanConfig:
+        if self.schema_mode == "existing":
+            for key in ("indexes", "constraints"):
+                if getattr(self, key):
+                    raise ValueError(
+                        f"{key} are the application's own with schema_mode: existing; take the key "
+                        "out and let its migrations make them"
+                    )
+            if self.naming != "keep":
+                raise ValueError(
+                    "names are those of the schema with schema_mode: existing, found but for case "
+                    "and underscores; take naming out"
+                )
+        return self
+
 
 class MigrationConfig(PlanConfig):
     """One migration; what shapes the plan is described in :class:`PlanConfig`.
@@ -280,6 +299,10 @@ class MigrationConfig(PlanConfig):
         keep_runs: run folders kept, the newest first.
         storage: ``pyarrow.fs`` URI for Parquet, None for the run folder.
         max_quarantined: quarantined rows above this make a run not proven.
+        schema_command: the application's own migration command, which makes the tables in an
+            empty schema; None to load into tables that are there.
+        schema_command_timeout: seconds that it may take.
+        replace: rows that are in existing tables are replaced.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
@@ -291,6 +314,17 @@ class MigrationConfig(PlanConfig):
     keep_runs: int = Field(default=3, ge=1)
     storage: str | None = None
     max_quarantined: int = Field(default=0, ge=0)
+    schema_command: str | None = Field(default=None, min_length=1)
+    schema_command_timeout: int = Field(default=600, ge=1)
+    replace: bool = False
+
+    @model_validator(mode="after")
+    def _only_of_existing_schemas(self) -> MigrationConfig:
+        if self.schema_mode != "existing":
+            for key in ("schema_command", "replace"):
+                if getattr(self, key):
+                    raise ValueError(f"{key} needs schema_mode: existing")
+        return self
 
     def schema_of(self, target: str) -> str:
         """The schema that ``target`` loads into."""

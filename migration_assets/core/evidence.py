@@ -100,6 +100,18 @@ class DecisionEvidence(Record):
     value: str | None = Field(description="The value that decided, if one did.")
 
 
+class SchemaCommandEvidence(Record):
+    """The application's own migration command, which made the tables."""
+
+    command: str = Field(description="The command, without the target's password.")
+    exit_code: int | None = Field(description="Its exit code, null if it took too long.")
+    seconds: float = Field(description="Wall time in seconds.")
+    output: str = Field(
+        description="The end of what it printed; all of it is in `schema_command.log` in the "
+        "run's folder."
+    )
+
+
 class PlanEvidence(Record):
     """The plan the run followed."""
 
@@ -337,6 +349,11 @@ class Evidence(Record):
     )
     uncompared: tuple[UncomparedEvidence, ...] = Field(
         default=(), description="Translated objects that were not compared, and why."
+    )
+    schema_command: SchemaCommandEvidence | None = Field(
+        default=None,
+        description="What made the target's tables, null if it was not a command of the "
+        "application.",
     )
     checks: ChecksEvidence = Field(description="All checks of the run.")
     environment: Environment = Field(description="What the run was made with.")

@@ -155,16 +155,20 @@ def _objects(
 
 def _unique(plan: TablePlan, columns: tuple[str, ...]) -> Carrier | None:
     """What keeps ``columns`` unique: a key, or an index over folded values."""
-    if columns == plan.primary_key:
+    wanted = sorted(columns)
+    if wanted == sorted(plan.primary_key):
         return Carrier("p", plan.name, plan.primary_key_name or "")
     for unique in plan.uniques:
-        if unique.columns == columns:
+        if sorted(unique.columns) == wanted:
             return Carrier("u", plan.name, unique.name)
     for index in plan.indexes:
-        if index.unique and index.where is None and len(index.terms) == len(columns):
-            pairs = zip(columns, index.terms, strict=True)
-            if all(quote(column) in term for column, term in pairs):
-                return Carrier("index", plan.name, index.name)
+        if (
+            index.unique
+            and index.where is None
+            and len(index.terms) == len(columns)
+            and all(any(quote(column) in term for term in index.terms) for column in columns)
+        ):
+            return Carrier("index", plan.name, index.name)
     return None
 
 

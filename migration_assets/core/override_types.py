@@ -15,7 +15,7 @@ from migration_assets.errors import InputError
 INTEGERS: Mapping[str, int] = {"smallint": 2**15, "integer": 2**31, "bigint": 2**63}
 """Integer types and the magnitude that their values stay below."""
 
-_WAYS: Mapping[str, tuple[Conversion, ...]] = {
+WAYS: Mapping[str, tuple[Conversion, ...]] = {
     **dict.fromkeys(INTEGERS, (Conversion.INTEGER,)),
     "boolean": (Conversion.BOOLEAN,),
     "double precision": (Conversion.DOUBLE,),
@@ -33,7 +33,14 @@ _WAYS: Mapping[str, tuple[Conversion, ...]] = {
     "bit": (Conversion.BITS,),
     "enum": (Conversion.ENUM,),
     "text[]": (Conversion.SET,),
-    "timestamp": (Conversion.TIMESTAMP,),
+    "timestamp": (
+        Conversion.TIMESTAMP,
+        Conversion.TIMESTAMPTZ,
+        Conversion.UTC,
+        Conversion.EPOCH_S,
+        Conversion.EPOCH_MS,
+        Conversion.EPOCH_US,
+    ),
     "timestamptz": (
         Conversion.TIMESTAMPTZ,
         Conversion.UTC,
@@ -42,7 +49,10 @@ _WAYS: Mapping[str, tuple[Conversion, ...]] = {
         Conversion.EPOCH_US,
     ),
 }
-"""Type -> the conversions that lead to it, the usual one first."""
+"""Type -> the conversions that lead to it, the usual one first.
+
+Instants become the clock of UTC in a ``timestamp``.
+"""
 
 _DECLARED = frozenset({Conversion.ENUM, Conversion.SET, Conversion.BITS, Conversion.GEOMETRY})
 """Conversions that need what only the declaration says."""
@@ -54,7 +64,7 @@ _LEADS_TO: Mapping[Conversion, str] = {
     Conversion.JSON: "jsonb",
     **{
         way: name
-        for name, ways in _WAYS.items()
+        for name, ways in WAYS.items()
         for way in ways
         if name not in {*INTEGERS, "text", "varchar", "double precision", "real", "json", "jsonb"}
     },
@@ -62,7 +72,7 @@ _LEADS_TO: Mapping[Conversion, str] = {
 """Conversion -> the type that is meant where none is named."""
 
 _INT_TEXT_REAL = frozenset({Lane.INT, Lane.REAL, Lane.TEXT})
-_TAKES: Mapping[Conversion, frozenset[Lane]] = {
+TAKES: Mapping[Conversion, frozenset[Lane]] = {
     **dict.fromkeys(Conversion, frozenset({Lane.TEXT})),
     Conversion.INTEGER: frozenset({Lane.INT, Lane.REAL}),
     Conversion.DOUBLE: frozenset({Lane.INT, Lane.REAL}),
@@ -106,7 +116,7 @@ def overridden(
     """
     place = f'defs.yaml, key "overrides.{table}.columns.{column.name}"'
     kind = _kind(override, usual)
-    ways = _WAYS[kind.family]
+    ways = WAYS[kind.family]
     if override.conversion is Conversion.ZONED:
         raise InputError(
             f"{place}: naive times get a zone by source_timezone; write it in place of "
@@ -128,7 +138,7 @@ def overridden(
             f"{place}: the column takes its next number by itself, which {kind.sql} can not; "
             f"choose {', '.join(INTEGERS)}"
         )
-    takes = _TAKES[conversion]
+    takes = TAKES[conversion]
     if profile.lanes and not takes & profile.lanes.keys():
         held = " and ".join(f"{lane} values" for lane in profile.lanes)
         raise InputError(
@@ -146,7 +156,7 @@ def overridden(
 def _kind(override: ColumnOverride, usual: Choice) -> PgType:
     if override.type is not None:
         return parse_type(override.type)
-    if override.conversion is None or override.conversion in _WAYS[usual.type.family]:
+    if override.conversion is None or override.conversion in WAYS[usual.type.family]:
         return usual.type
     return PgType(_LEADS_TO[override.conversion])
 
@@ -159,12 +169,12 @@ def natural(kind: PgType, usual: Conversion, profile: ColumnProfile) -> Conversi
         usual: the conversion that was chosen by the values.
         profile: facts of all values.
     """
-    ways = _WAYS[kind.family]
-    if usual in ways and (not profile.lanes or _TAKES[usual] & profile.lanes.keys()):
+    ways = WAYS[kind.family]
+    if usual in ways and (not profile.lanes or TAKES[usual] & profile.lanes.keys()):
         return usual
     if kind.name == "uuid" and profile.count(Lane.BLOB) and not profile.count(Lane.TEXT):
         return Conversion.UUID_BYTES
-    if kind.name == "timestamptz" and profile.count(Lane.INT) and not profile.count(Lane.TEXT):
+    if kind.name in _FORMS and profile.count(Lane.INT) and not profile.count(Lane.TEXT):
         size = max(abs(profile.int_min or 0), abs(profile.int_max or 0))
         return next((way for _, most, way, _ in EPOCHS if size < most), EPOCHS[-1][2])
     return ways[0]

@@ -247,6 +247,8 @@ class TablePlan:
         policies: (anomaly, choice) where it is not the default.
         dropped: source names of columns that the user leaves out.
         transforms: the user's own, in the order in which they are applied.
+        existing: the table is not made but filled; the application's own migrations made it, and
+            indexes and checks of it that have no place here.
     """
 
     source: str
@@ -264,6 +266,7 @@ class TablePlan:
     policies: Resolved = ()
     dropped: tuple[str, ...] = ()
     transforms: tuple[TransformPlan, ...] = ()
+    existing: bool = False
 
     @property
     def on_update_trigger(self) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from migration_assets.core import naming
-from migration_assets.core.catalog import UNREADABLE, Catalog, Column, SkippedObject, Table
+from migration_assets.core.catalog import Catalog, Column, SkippedObject, Table
 from migration_assets.core.choose import Choice, choose
 from migration_assets.core.config import PlanConfig
 from migration_assets.core.constraint_plan import ConstraintPlanner
@@ -20,6 +20,7 @@ from migration_assets.core.own_objects import with_own
 from migration_assets.core.plan import ColumnPlan, Conversion, Decision, Plan, TablePlan, ViewPlan
 from migration_assets.core.policies import Resolved, choice_of
 from migration_assets.core.profile import ColumnProfile, Lane, Profile, TableProfile
+from migration_assets.core.selection import selected
 from migration_assets.core.target_names import renaming, target_names
 from migration_assets.core.timezones import in_zone, loosened, means_zone, without_effect, zoned
 from migration_assets.core.transform_plan import with_transforms
@@ -34,23 +35,38 @@ from migration_assets.core.translate import (
 from migration_assets.core.unify import ColumnId, groups, unify
 from migration_assets.errors import InputError
 
+if TYPE_CHECKING:
+    from migration_assets.core.structure import Structure
+
 _DATES = {Conversion.DATE, Conversion.TIMESTAMP, Conversion.UTC, Conversion.ZONED}
 MAX_COLUMNS = 1600
 """Columns of a table (PostgreSQL manual, "PostgreSQL Limits")."""
 
 
-def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) -> Plan:
+def build_plan(
+    catalog: Catalog,
+    profile: Profile | None,
+    config: PlanConfig,
+    structure: Structure | None = None,
+) -> Plan:
     """Decide what becomes of everything in ``catalog``.
 
     Args:
         catalog: what the source declares.
         profile: what its values are; None plans by the declarations alone.
         config: what the user wants.
+        structure: the schema that decides with ``schema_mode: existing``; None if it was not
+            looked at, which plans as if there were none.
 
     Raises:
-        InputError: names that meet within PostgreSQL's 63 bytes, or a table it cannot hold.
+        InputError: names that meet within PostgreSQL's 63 bytes, a table it cannot hold, or what
+            has no home in an existing schema.
     """
-    tables, left_out = _selected(catalog, config)
+    if structure is not None and config.schema_mode == "existing":
+        from migration_assets.core.existing_plan import existing_plan  # needed seldom
+
+        return existing_plan(catalog, profile, config, structure)
+    tables, left_out = selected(catalog, config)
     overrides = Overrides(config)
     overrides.check(catalog, [table.name for table in tables])
     wished = overrides.renamed_tables()
@@ -98,33 +114,6 @@ def build_plan(catalog: Catalog, profile: Profile | None, config: PlanConfig) ->
     )
     views = _views(catalog, finished, constraints.relation_names, skipped, config.naming)
     return Plan(tuple(finished), tuple(views), tuple(skipped), tuple(decisions))
-
-
-def _selected(catalog: Catalog, config: PlanConfig) -> tuple[list[Table], list[SkippedObject]]:
-    """Tables the user wants, and what does not come: left out by pattern, or by its nature."""
-    wanted = [table for table in catalog.tables if _wanted(table.name, config)]
-    if catalog.tables and not wanted:
-        raise InputError(
-            f"the tables: patterns of defs.yaml leave none of the source's {len(catalog.tables)} "
-            "tables; widen include or narrow exclude"
-        )
-    left_out = [
-        SkippedObject("table", name, "left out by the tables: patterns of defs.yaml")
-        for name in (
-            *(table.name for table in catalog.tables),
-            *(item.name for item in catalog.skipped if item.kind == UNREADABLE),
-        )
-        if not _wanted(name, config)
-    ]
-    by_nature = [
-        item for item in catalog.skipped if item.kind != UNREADABLE or _wanted(item.name, config)
-    ]
-    return wanted, [*by_nature, *left_out]
-
-
-def _wanted(name: str, config: PlanConfig) -> bool:
-    included = any(fnmatchcase(name, pattern) for pattern in config.tables.include)
-    return included and not any(fnmatchcase(name, pattern) for pattern in config.tables.exclude)
 
 
 def _choices(

@@ -243,6 +243,23 @@ class PlanResult:
 
 
 @dataclass(frozen=True)
+class SchemaCommandResult:
+    """The application's own migration command (stage ``schema_command``, slug ``all``).
+
+    Attributes:
+        command: as it is in ``defs.yaml``, without the target's password.
+        exit_code: None if it took too long and was ended.
+        seconds: wall time.
+        output: the end of what it printed.
+    """
+
+    command: str
+    exit_code: int | None
+    seconds: float
+    output: str
+
+
+@dataclass(frozen=True)
 class StageResult:
     """Wall seconds of one whole stage (stage ``stages``, slug: its name), over all its tables."""
 

@@ -140,6 +140,7 @@ _ARROW: dict[str, pa.DataType] = {
     "bit": pa.string(),  # of the digits 0 and 1
     "enum": pa.string(),
     "text[]": pa.list_(pa.string()),
+    "character": pa.string(),
 }
 _COMPARED: dict[str, pa.DataType] = {"interval": pa.int64(), "text[]": pa.string()}
 
@@ -153,7 +154,7 @@ MAX_FRACTION = 6
 """Fraction digits of seconds (PostgreSQL manual, "Date/Time Types")."""
 MAX_LABEL = 63
 """Bytes of an enum's label (PostgreSQL manual, "Enumerated Types")."""
-_NOT_WRITTEN = {"enum", "text[]"}
+_NOT_WRITTEN = {"enum", "text[]", "character"}
 """Types that nobody can ask for in words."""
 
 _SPELLINGS = {

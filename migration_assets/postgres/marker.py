@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -166,8 +167,15 @@ def drop_schema(connection: Connection, schema: str) -> None:
         cursor.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(schema)))
 
 
-def preflight(target: Target, migration: str) -> None:
+def preflight(
+    target: Target, migration: str, check: Callable[[Cursor, str, str], None] | None = None
+) -> None:
     """Look whether a run of ``migration`` can go into ``target``; writes nothing.
+
+    Args:
+        target: the database and schema.
+        migration: the migration's name.
+        check: looks at the schema, None for :func:`check_schema`.
 
     Raises:
         InputError: the target can not be reached, is too old, is a standby, refuses CREATE, or
@@ -185,12 +193,16 @@ def preflight(target: Target, migration: str) -> None:
         with connection.cursor() as cursor:
             _check_rights(cursor, where)
             _check_log(cursor, where)
-            check_schema(cursor, target.schema, migration)
+            (check or check_schema)(cursor, target.schema, migration)
             security.check_publications(cursor, target.schema)
 
 
-def check_schema(cursor: Cursor, schema: str, migration: str) -> None:
-    """Raise InputError unless ``schema`` is absent, empty, or holds only ``migration``'s work."""
+def check_schema(cursor: Cursor, schema: str, migration: str, built: bool = False) -> None:
+    """Raise InputError unless ``schema`` is absent, empty, or holds only ``migration``'s work.
+
+    One that is ``built`` by the application's own command must be all ours, for it is replaced as
+    a whole, with the routines, types and triggers of that command.
+    """
     if schema.startswith("pg_") or schema in {"information_schema", LOG_SCHEMA}:
         raise InputError(f'schema "{schema}" is reserved; choose another one with --schema NAME')
     if not schema_exists(cursor, schema):
@@ -205,6 +217,11 @@ def check_schema(cursor: Cursor, schema: str, migration: str) -> None:
         raise InputError(
             f'schema "{schema}" is the {mark.role} schema of this migration; choose another one '
             "with --schema NAME"
+        )
+    if built and mark is None:
+        raise InputError(
+            f'schema "{schema}" is there and schema_command makes a new one in its place; choose '
+            "another one with --schema NAME, or load into its tables without schema_command"
         )
     cursor.execute(
         "SELECT pg_get_userbyid(nspowner), pg_has_role(nspowner, 'USAGE'), "
@@ -226,7 +243,8 @@ def check_schema(cursor: Cursor, schema: str, migration: str) -> None:
             f'schema "{schema}" holds {foreign[0]}{more}, which this migration did not make; '
             "choose another schema with --schema NAME"
         )
-    _check_added(cursor, schema, known, mark)
+    if not built:
+        _check_added(cursor, schema, known, mark)
     dependents = added.outside_dependents(cursor, schema)
     if dependents:
         raise InputError(

@@ -19,17 +19,11 @@ from psycopg2.extensions import cursor as Cursor
 
 from migration_assets.core.naming import shorten
 from migration_assets.core.results import SwapResult
-from migration_assets.errors import BrokenOffError, InputError, NotProvenError
+from migration_assets.errors import InputError, NotProvenError
 from migration_assets.postgres import added, grants, marker, security
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.marker import Mark, Role
-
-LOCK_TIMEOUT = "300ms"
-PATIENCE_SECONDS = 60.0
-FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 2.0
-
-CONTENDED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+from migration_assets.postgres.patience import PATIENCE_SECONDS, limit_locks, patiently
 
 
 @dataclass(frozen=True)
@@ -46,6 +40,7 @@ class _Swap:
     first: bool
     moves: bool
     previous_run: str | None
+    built: bool
 
 
 def previous_schema(schema: str) -> str:
@@ -66,6 +61,7 @@ def swap(
     tables: int | None = None,
     rows: int | None = None,
     patience: float = PATIENCE_SECONDS,
+    built: bool = False,
 ) -> SwapResult:
     """Put the tables of ``incoming`` in the place of the live ones.
 
@@ -86,6 +82,8 @@ def swap(
         tables: how many tables there must be, also for the log.
         rows: rows of all tables, for the log.
         patience: seconds of trying against locks of others.
+        built: the incoming schema is the work of the application's own command, with its routines,
+            types, triggers and row security; none of these is carried over then.
 
     Raises:
         NotProvenError: what is live is of a later snapshot, a planned table is not in
@@ -95,55 +93,44 @@ def swap(
         BrokenOffError: others held their locks for too long, or the target was lost.
     """
     started = time.monotonic()
-    attempts = 0
-    pause = FIRST_PAUSE_SECONDS
     facts = {
         "plan_digest": plan_digest,
         "snapshot_id": snapshot_id,
         "tables": tables if tables is not None else len(planned) or None,
         "rows": rows,
     }
+
+    def exchange(cursor: Cursor) -> _Swap | None:
+        """One try; None if this run went live before."""
+        marker.queue_for_swap(cursor, target.schema)
+        if is_done(cursor, target.schema, incoming, migration, run_id):
+            return None
+        _check_complete(cursor, incoming, planned, tables)
+        marker.check_schema(cursor, target.schema, migration, built)
+        _check_newer(cursor, target.schema, taken_at)
+        plan = _look(cursor, target.schema, incoming, migration, run_id, taken_at, built)
+        objects = _objects(cursor, incoming)
+        _exchange(cursor, plan)
+        marker.record_run(
+            cursor,
+            run_id,
+            migration,
+            target.schema,
+            outcome=marker.LIVE,
+            objects=objects,
+            **facts,
+        )
+        return plan
+
     with session(target, "the swap") as connection:
         marker.ensure_log(connection)
-        while True:
-            attempts += 1
-            with connection.cursor() as cursor:
-                marker.queue_for_swap(cursor, target.schema)
-                if _is_done(cursor, target.schema, incoming, migration, run_id):
-                    previous = previous_schema(target.schema)
-                    kept = previous if marker.schema_exists(cursor, previous) else None
-                    return SwapResult(target.schema, kept, time.monotonic() - started, attempts)
-                _check_complete(cursor, incoming, planned, tables)
-                marker.check_schema(cursor, target.schema, migration)
-                _check_newer(cursor, target.schema, taken_at)
-                plan = _look(cursor, target.schema, incoming, migration, run_id, taken_at)
-                objects = _objects(cursor, incoming)
-                try:
-                    _exchange(cursor, plan)
-                    marker.record_run(
-                        cursor,
-                        run_id,
-                        migration,
-                        target.schema,
-                        outcome=marker.LIVE,
-                        objects=objects,
-                        **facts,
-                    )
-                    connection.commit()
-                    break
-                except CONTENDED as error:
-                    connection.rollback()
-                    if time.monotonic() - started > patience:
-                        raise BrokenOffError(
-                            f'the swap into schema "{target.schema}" got no locks within '
-                            f"{patience:.0f} s: "
-                            f"{error.diag.message_primary or error}; the live schema is as it "
-                            "was; end the long "
-                            "transactions that use its tables, then run again"
-                        ) from error
-            time.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+        plan, attempts = patiently(connection, target.schema, patience, exchange)
         seconds = time.monotonic() - started
+        if plan is None:
+            previous = previous_schema(target.schema)
+            with connection.cursor() as cursor:
+                kept = previous if marker.schema_exists(cursor, previous) else None
+            return SwapResult(target.schema, kept, seconds, attempts)
         marker.drop_schema(connection, plan.obsolete)
     return SwapResult(target.schema, None if plan.first else plan.previous, seconds, attempts)
 
@@ -165,7 +152,8 @@ def drop_incoming(
             marker.drop_schema(connection, incoming)
 
 
-def _is_done(cursor: Cursor, live: str, incoming: str, migration: str, run_id: str) -> bool:
+def is_done(cursor: Cursor, live: str, incoming: str, migration: str, run_id: str) -> bool:
+    """True if the run went live before, so that its incoming schema is gone."""
     if marker.schema_exists(cursor, incoming):
         return False
     cursor.execute(
@@ -219,6 +207,7 @@ def _look(
     migration: str,
     run_id: str,
     taken_at: str | None,
+    built: bool,
 ) -> _Swap:
     there = marker.schema_exists(cursor, live)
     mark = marker.read_mark(cursor, live) if there else None
@@ -249,6 +238,7 @@ def _look(
         first=not there or (moves and not owned),
         moves=moves,
         previous_run=_last_run(cursor, live, migration) or (mark.run if mark else None),
+        built=built,
     )
 
 
@@ -263,7 +253,7 @@ def _last_run(cursor: Cursor, live: str, migration: str) -> str | None:
 
 
 def _exchange(cursor: Cursor, plan: _Swap) -> None:
-    cursor.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
+    limit_locks(cursor)
     if marker.schema_exists(cursor, plan.previous):
         _rename_schema(cursor, plan.previous, plan.obsolete)
     if plan.moves:
@@ -308,7 +298,7 @@ def _move(cursor: Cursor, plan: _Swap) -> None:
 def _carry_over(cursor: Cursor, plan: _Swap) -> list[security.Step]:
     """Give the incoming tables what the live ones have; returns the steps of row security."""
     alone = not plan.moves
-    secured = security.row_security(cursor, plan.live, plan.incoming)
+    secured = [] if plan.built else security.row_security(cursor, plan.live, plan.incoming)
     published = security.publications(cursor, plan.live, plan.incoming, schema_too=alone)
     # Before the owners change: who gives a table away may make no policy on it any more.
     security.carry_over(cursor, plan.live, plan.incoming, secured + published)
@@ -326,7 +316,7 @@ def _carry_over(cursor: Cursor, plan: _Swap) -> list[security.Step]:
 
 def _check_unchanged(cursor: Cursor, plan: _Swap, secured: list[security.Step]) -> None:
     """With the live tables locked: a policy that was made meanwhile must not get lost."""
-    if security.row_security(cursor, plan.live, plan.incoming) != secured:
+    if not plan.built and security.row_security(cursor, plan.live, plan.incoming) != secured:
         raise errors.SerializationFailure("the row security of the live tables was changed")
 
 
@@ -404,10 +394,10 @@ def _own_relations(
 
 
 def _objects(cursor: Cursor, incoming: str) -> list[int]:
-    """Object ids of tables and views; they keep them wherever they are moved."""
+    """Object ids of tables, views and sequences; they keep them wherever they are moved."""
     cursor.execute(
         "SELECT c.oid::bigint FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v') ORDER BY 1",
+        " WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') ORDER BY 1",
         (incoming,),
     )
     return [row[0] for row in cursor.fetchall()]

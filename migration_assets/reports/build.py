@@ -17,6 +17,7 @@ from migration_assets.core.results import (
     Manifest,
     ObjectCount,
     PlanResult,
+    SchemaCommandResult,
     SourceResult,
     StageResult,
     StatementResult,
@@ -120,6 +121,7 @@ def build_evidence(
             ev.ObjectEvidence(**vars(c)) for c in _list(folder, "objects", _COUNTS) or ()
         ),
         uncompared=_uncompared(plan, manifests) if "structure" in planned else (),
+        schema_command=_schema_command(folder),
         checks=_summary(built, checks),
         environment=environment(),
     )
@@ -242,6 +244,11 @@ def _target(
         swapped=swapped is not None,
         server_version=target.server_version if target else None,
     )
+
+
+def _schema_command(folder: RunFolder) -> ev.SchemaCommandEvidence | None:
+    result = folder.read_result("schema_command", "all", SchemaCommandResult)
+    return ev.SchemaCommandEvidence(**vars(result)) if result else None
 
 
 def _plan(folder: RunFolder, plan: Plan | None) -> ev.PlanEvidence:

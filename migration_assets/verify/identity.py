@@ -45,8 +45,19 @@ JOIN pg_class c ON c.oid = d.refobjid
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-  AND d.deptype = 'i' AND n.nspname = %s AND s.relnamespace = c.relnamespace
+  AND d.deptype = 'i' AND n.nspname = %(schema)s AND s.relnamespace = c.relnamespace
+UNION ALL
+SELECT c.relname, a.attname, s.relname
+FROM pg_attrdef f
+JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+ AND d.refclassid = 'pg_class'::regclass
+JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'
+JOIN pg_class c ON c.oid = f.adrelid
+JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND s.relnamespace = c.relnamespace
 """
+"""Table, column and sequence of identity columns, and of those whose default takes a number."""
 
 UNIQUE_VALUES = {
     "text": "gen_random_uuid()::text",
@@ -134,7 +145,7 @@ def prove(
     try:
         with connect.broken_off("the proof of identity values", target):
             with connection.cursor() as cursor:
-                cursor.execute(SEQUENCES, (schema,))
+                cursor.execute(SEQUENCES, {"schema": schema})
                 sequences = {(t, c): s for t, c, s in cursor.fetchall()}
                 cursor.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
             connection.commit()

@@ -20,6 +20,7 @@ from migration_assets.core.plan import (
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import Finding
 from migration_assets.postgres import connect, ddl
+from migration_assets.postgres.structure import ACTIONS
 from migration_assets.verify import definitions, identity
 from migration_assets.verify.real_schema import (
     TABLE_KINDS,
@@ -30,15 +31,6 @@ from migration_assets.verify.real_schema import (
     RealTable,
     read_schema,
 )
-
-ACTIONS = {
-    "a": "NO ACTION",
-    "r": "RESTRICT",
-    "c": "CASCADE",
-    "n": "SET NULL",
-    "d": "SET DEFAULT",
-}
-"""``pg_constraint.confupdtype`` and ``confdeltype`` (PostgreSQL manual, "pg_constraint")."""
 
 PLAIN_TERM = re.compile(
     r'^"((?:[^"]|"")+)"(?:\s+COLLATE\s+\S+)?(?:\s+(?:ASC|DESC))?(?:\s+NULLS\s+(?:FIRST|LAST))?$',

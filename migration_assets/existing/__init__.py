@@ -1,0 +1,1 @@
+"""Loads into tables that an application's own migrations have made."""

@@ -1,0 +1,64 @@
+"""Work that needs locks which others hold: given up quickly, let through, tried again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from psycopg2 import errors, sql
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
+
+from migration_assets.errors import BrokenOffError
+
+T = TypeVar("T")
+
+LOCK_TIMEOUT = "300ms"
+PATIENCE_SECONDS = 60.0
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 2.0
+
+CONTENDED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+
+
+def limit_locks(cursor: Cursor) -> None:
+    """Wait for no lock of the transaction longer than LOCK_TIMEOUT."""
+    cursor.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
+
+
+def patiently(
+    connection: Connection, schema: str, patience: float, work: Callable[[Cursor], T]
+) -> tuple[T, int]:
+    """Do ``work`` in one transaction, again while locks of others are in its way. Commits.
+
+    Args:
+        connection: idle.
+        schema: what the work changes, for the message.
+        patience: seconds of trying.
+        work: is given a cursor; raises what is in CONTENDED if it gets no lock.
+
+    Returns:
+        What ``work`` returned, and how many times it was tried.
+
+    Raises:
+        BrokenOffError: others held their locks for too long.
+    """
+    started, attempts, pause = time.monotonic(), 0, FIRST_PAUSE_SECONDS
+    while True:
+        attempts += 1
+        try:
+            with connection.cursor() as cursor:
+                result = work(cursor)
+            connection.commit()
+            return result, attempts
+        except CONTENDED as error:
+            connection.rollback()
+            if time.monotonic() - started > patience:
+                raise BrokenOffError(
+                    f'the swap into schema "{schema}" got no locks within {patience:.0f} s: '
+                    f"{error.diag.message_primary or error}; the live schema is as it was; end "
+                    "the long transactions that use its tables, then run again"
+                ) from error
+        time.sleep(pause)
+        pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
