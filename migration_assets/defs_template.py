@@ -31,6 +31,14 @@ attributes:
   #   include: ["*"]
   #   exclude: ["tmp_*"]
 
+  # "create" makes the target's tables; "existing" fills those that the application's own
+  # migrations made (docs/existing.md). With it schema_command is a command that makes them first,
+  # such as npx prisma migrate deploy, and replace: true takes the place of rows that are there.
+  # schema_mode: create
+  # schema_command: null
+  # schema_command_timeout: 600
+  # replace: false
+
   # The source's names as they are (keep), or snake_case.
   # naming: keep
 

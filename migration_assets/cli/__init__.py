@@ -20,7 +20,7 @@ INTERRUPTED = 3
 class _Lazy(click.Group):
     """Imports a command's module only when it is called, so that every command starts quickly."""
 
-    modules = ("init", "migrate", "plan", "ui", "verify")
+    modules = ("baseline", "init", "migrate", "plan", "schema-diff", "ui", "verify")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.modules)
@@ -30,7 +30,9 @@ class _Lazy(click.Group):
             return None
         from importlib import import_module
 
-        command: click.Command = import_module(f"migration_assets.cli.{cmd_name}").command
+        command: click.Command = import_module(
+            f"migration_assets.cli.{cmd_name.replace('-', '_')}"
+        ).command
         return command
 
 

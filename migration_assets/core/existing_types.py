@@ -69,9 +69,8 @@ def fitted(
     if profile.lanes and not TAKES[conversion] & profile.lanes.keys():
         held = " and ".join(f"{lane} values" for lane in profile.lanes)
         return (
-            f'column "{table}"."{column.name}" holds only {held}, of which {conversion} makes no '
-            f"{target.type_name}; change them with transforms: of defs.yaml, or drop the column "
-            "with overrides:"
+            f'column "{table}"."{column.name}" holds only {held}, which are no {target.type_name}; '
+            "change them with transforms: of defs.yaml, or drop the column with overrides:"
         )
     return Choice(kind, conversion, _reason(kind, conversion, profile))
 

@@ -166,6 +166,8 @@ def _length(
     """The greatest length, where the profile's is that of the loaded texts."""
     if column.conversion is not Conversion.TEXT or source is None or not source.text_chars:
         return None
+    if column.type.labels:
+        return None  # PostgreSQL measures no enum
     if facts is None or not facts.values or set(source.lanes) != {Lane.TEXT}:
         return None
     if any(rule_and_column(key)[1] == column.source for key in manifest.ledger):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from psycopg2 import sql
 
@@ -19,7 +19,9 @@ _SETTINGS = (
 )
 
 
-def script(schema: str, plan: Plan, profile: Profile) -> Iterator[str]:
+def script(
+    schema: str, plan: Plan, profile: Profile, without: Collection[str] = ("analyze",)
+) -> Iterator[str]:
     """The statements that make the target, in their order, each with its semicolon.
 
     Keys, indexes and references come after the tables, as in a run, so that rows may be loaded
@@ -29,6 +31,7 @@ def script(schema: str, plan: Plan, profile: Profile) -> Iterator[str]:
         schema: the schema to make; one that is there already is used.
         plan: what to make.
         profile: gives the next identity values by source table name.
+        without: kinds of statements that are left out.
     """
     yield from (f"{setting};" for setting in _SETTINGS)
     yield f"CREATE SCHEMA IF NOT EXISTS {quote(schema)};"
@@ -37,7 +40,7 @@ def script(schema: str, plan: Plan, profile: Profile) -> Iterator[str]:
     for table in plan.tables:
         yield f"{rendered(create_table(schema, table))};"
     for statement in constraints.statements(schema, plan, profile):
-        if statement.kind != "analyze":
+        if statement.kind not in without:
             yield f"{rendered(statement.statement)};"
 
 
