@@ -232,11 +232,13 @@ def _without_refused(
     They are tried on a temporary table that is rolled back.
 
     Returns:
-        the manifest of what is left, None if it takes them all.
+        the manifest of what is left, None if it takes them all, or can not be asked.
 
     Raises:
         NotProvenError: it refuses too many, or this role can not try.
     """
+    if table.existing:
+        return None  # no copy of it can be made there
     # Needed where rows are missing only.
     from migration_assets import refusals
     from migration_assets.set_aside import set_aside

@@ -166,20 +166,21 @@ def utc(*parts: int) -> datetime:
 
 
 def test_tables_of_prisma_are_found_by_names_alike_and_no_trigger_fires(
-    pg_url: str,
-    schema: str,
+    make_role: Callable[..., Role],
     tmp_path: Path,
     home: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    # The role owns its tables, and is nothing more.
+    url, schema = make_role().url, "app"
     source = make_source(PRISMA, tmp_path)
-    make_schema(pg_url, schema, PRISMA_SCHEMA)
-    before = everything(pg_url, schema)
-    shown = ["plan", source, "--target", pg_url, "--schema", schema]
+    make_schema(url, schema, PRISMA_SCHEMA)
+    before = everything(url, schema)
+    shown = ["plan", source, "--target", url, "--schema", schema]
     assert run(shown) == 2
     assert "overrides.User.columns: {legacyFlag: {rename: <its column>}}" in capsys.readouterr().err
 
-    define(source, pg_url, schema, PRISMA_DEFS, home)
+    define(source, url, schema, PRISMA_DEFS, home)
     capsys.readouterr()
     assert run(["plan", source, "--name", "app"]) == 0
     mapping = " ".join(capsys.readouterr().out.split())
@@ -196,26 +197,26 @@ def test_tables_of_prisma_are_found_by_names_alike_and_no_trigger_fires(
         "table _prisma_migrations: bookkeeping of Prisma",
     ):
         assert said in mapping
-    assert everything(pg_url, schema) == before
+    assert everything(url, schema) == before
 
-    assert migrate(source, pg_url, schema) == 0
-    assert execute(pg_url, schema, 'SELECT * FROM "User" ORDER BY id') == [
+    assert migrate(source, url, schema) == 0
+    assert execute(url, schema, 'SELECT * FROM "User" ORDER BY id') == [
         (1, "anna@example.org", "ADMIN", datetime(2024, 1, 1, 0, 0, 0, 123_000),
          9007199254740993, "anna@example.org", 1),
         (5, "bert@example.org", "USER", datetime(2024, 6, 1, 10), None, "bert@example.org", 1),
     ]  # fmt: skip
-    assert execute(pg_url, schema, "SELECT title, author_id FROM blog_post") == [(" t ", 5)]
-    assert execute(pg_url, schema, "SELECT * FROM audit") == []
-    assert execute(pg_url, schema, "SELECT migration_name FROM _prisma_migrations") == [
+    assert execute(url, schema, "SELECT title, author_id FROM blog_post") == [(" t ", 5)]
+    assert execute(url, schema, "SELECT * FROM audit") == []
+    assert execute(url, schema, "SELECT migration_name FROM _prisma_migrations") == [
         ("1_init_postgres",)
     ]
-    assert everything(pg_url, schema)[0] == before[0]
+    assert everything(url, schema)[0] == before[0]
     added = """INSERT INTO "User" (email) VALUES ('c') RETURNING id"""
-    assert execute(pg_url, schema, added) == [(6,)]
+    assert execute(url, schema, added) == [(6,)]
     with pytest.raises(psycopg2.IntegrityError):
-        execute(pg_url, schema, 'DELETE FROM "User" WHERE id = 5')
-    execute(pg_url, schema, "UPDATE blog_post SET published = false")
-    assert execute(pg_url, schema, "SELECT title FROM blog_post") == [("stamped",)]
+        execute(url, schema, 'DELETE FROM "User" WHERE id = 5')
+    execute(url, schema, "UPDATE blog_post SET published = false")
+    assert execute(url, schema, "SELECT title FROM blog_post") == [("stamped",)]
 
 
 FAULTY = """
