@@ -225,14 +225,7 @@ def _constraint(
 
 def _views(incoming: str, plan: Plan) -> list[Statement]:
     return [
-        Statement(
-            None,
-            "view",
-            view.name,
-            sql.SQL("CREATE VIEW {} AS ").format(sql.Identifier(incoming, view.name))
-            + sql.SQL(view.sql),
-        )
-        for view in plan.views
+        Statement(None, "view", view.name, ddl.create_view(incoming, view)) for view in plan.views
     ]
 
 

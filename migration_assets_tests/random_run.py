@@ -124,3 +124,8 @@ def judge(
     if declared != verdict.ledger:
         judged.faults.append(f"{declared} values in the ledger, {verdict.ledger} differ")
     judged.faults += missing_objects(source, url, schema, out, mine)
+    judged.faults += [
+        f"{count.source} of kind {count.kind}, {count.target} made and {count.reported} reported"
+        for count in evidence.objects
+        if count.source != count.target + count.reported
+    ]

@@ -389,7 +389,7 @@ def test_five_hundred_tables_are_compared_within_seconds(
     assert seconds < 10
 
 
-def test_other_text_of_default_check_index_or_generated_column_is_found(
+def test_other_text_of_default_check_index_view_or_generated_column_is_found(
     pg_url: str, schema: str
 ) -> None:
     plan = TablePlan(
@@ -401,30 +401,38 @@ def test_other_text_of_default_check_index_or_generated_column_is_found(
             ColumnPlan("b", "b", "", PgType("bigint"), Conversion.INTEGER, generated='"a" * 2'),
         ),
         checks=(CheckPlan("t_check", '"a" > 0'),),
+        primary_key=("a",),
+        primary_key_name="t_pkey",
         indexes=(
             IndexPlan("t_part", ('"a"',), where='"a" > 5'),
             IndexPlan("t_term", ('("a" + 1)',)),
         ),
     )
+    view = ViewPlan("v", 'SELECT "a", "b" FROM "t" WHERE "a" > 7 GROUP BY "a"', "")
     made = {
         "b": "a * 3",
         "a": "1 + 2",
         "t_check": "a > 1",
         "t_part": "a > 6",
         "t_term": "a + 2",
+        "v": "SELECT a, b FROM t WHERE a > 8 GROUP BY a, b",
     }
     same = {"b": "a * 2", "a": "1 + 1", "t_check": "a > 0", "t_part": "a > 5", "t_term": "a + 1"}
+    same |= {"v": "SELECT a, b FROM t WHERE (a > 7) GROUP BY a"}
     for texts, wanted in ((made, set(made)), (same, set())):
         with psycopg2.connect(pg_url) as connection, connection.cursor() as cursor:
             statements = [
                 f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema};",
-                f"CREATE TABLE {schema}.t (a bigint DEFAULT ({texts['a']}),",
+                f"CREATE TABLE {schema}.t (a bigint PRIMARY KEY DEFAULT ({texts['a']}),",
                 f"b bigint GENERATED ALWAYS AS ({texts['b']}) STORED,",
                 f"CONSTRAINT t_check CHECK ({texts['t_check']}));",
                 f"CREATE INDEX t_part ON {schema}.t (a) WHERE {texts['t_part']};",
                 f"CREATE INDEX t_term ON {schema}.t (({texts['t_term']}));",
+                f"SET LOCAL search_path TO {schema}; CREATE VIEW v AS {texts['v']}",
             ]
             cursor.execute(" ".join(statements))
-        found = structure.findings(Target(pg_url, schema), schema, Plan((plan,)), Profile({}))
+        found = structure.findings(
+            Target(pg_url, schema), schema, Plan((plan,), (view,)), Profile({})
+        )
         assert {finding.object for finding in found} == wanted
         assert all("planned" in finding.problem for finding in found)

@@ -139,7 +139,8 @@ OBJECTS = (
         " made INTEGER AS (n * 2) STORED, CONSTRAINT t_check CHECK (n > 0));"
         "CREATE INDEX t_term ON t_texts (lower(id), n);"
         "CREATE INDEX t_part ON t_texts (n) WHERE n > 5;"
-        "CREATE VIEW t_view AS SELECT id FROM t_texts WHERE n > 1;",
+        "CREATE VIEW t_view AS SELECT id FROM t_texts WHERE n > 1;"
+        "CREATE VIEW t_other AS SELECT id, max(n) AS most FROM t_texts GROUP BY id;",
         after="INSERT INTO t_texts (id, n) VALUES (1, 3), (2, 9);",
         spoiled=[
             (
@@ -161,6 +162,13 @@ OBJECTS = (
                 "DROP INDEX t_part; CREATE INDEX t_part ON t_texts (n) WHERE n > 6",
                 "DROP INDEX t_part; CREATE INDEX t_part ON t_texts (n) WHERE n > 5",
                 "index is USING btree (n) WHERE (n > 6), planned USING btree (n) WHERE (n > 5)",
+            ),
+            (
+                "CREATE OR REPLACE VIEW t_other AS SELECT id, min(n) AS most FROM t_texts"
+                " GROUP BY id",
+                "CREATE OR REPLACE VIEW t_other AS SELECT id, max(n) AS most FROM t_texts"
+                " GROUP BY id",
+                "view is SELECT id, min(n) AS most FROM t_texts GROUP BY id;, planned SELECT ",
             ),
             (
                 "ALTER VIEW t_view RENAME TO t_lost",

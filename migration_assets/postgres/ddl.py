@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg2 import sql
 
-from migration_assets.core.plan import ColumnPlan, IndexPlan, TablePlan
+from migration_assets.core.plan import ColumnPlan, IndexPlan, TablePlan, ViewPlan
 from migration_assets.core.types import PgType
 
 TRIAL = "migration_assets_trial"
@@ -22,6 +22,12 @@ def create_table(schema: str, plan: TablePlan) -> sql.Composed:
     )
     types = [_enum(schema, c.type) for c in plan.columns if c.type.labels]
     return sql.SQL("; ").join([*types, statement])
+
+
+def create_view(schema: str, view: ViewPlan) -> sql.Composed:
+    """What makes a view in ``schema``, whose tables are found by the search path."""
+    name = sql.Identifier(schema, view.name)
+    return sql.SQL("CREATE VIEW {} AS ").format(name) + sql.SQL(view.sql)
 
 
 def _enum(schema: str, kind: PgType) -> sql.Composed:

@@ -1,4 +1,4 @@
-"""Texts of defaults, checks, indexes and generated columns: what is there against what is planned.
+"""Texts of defaults, checks, indexes, generated columns and views: what is there, what is planned.
 
 PostgreSQL keeps expressions in a form of its own, so the planned ones are given to it too: tables
 with the same columns are made in a schema that is rolled back, and the two forms must be equal.
@@ -13,7 +13,8 @@ import psycopg2
 from psycopg2 import errors, sql
 from psycopg2.extensions import cursor as Cursor
 
-from migration_assets.core.plan import TablePlan
+from migration_assets.core.naming import quote
+from migration_assets.core.plan import Plan, TablePlan, ViewPlan
 from migration_assets.core.results import Finding
 from migration_assets.postgres import connect, ddl
 
@@ -41,27 +42,31 @@ JOIN pg_class c ON c.oid = x.indrelid
 JOIN pg_namespace n ON n.oid = i.relnamespace
 WHERE i.relnamespace = %(schema)s::regnamespace
   AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.oid AND k.contype IN ('p', 'u'))
+UNION ALL
+SELECT 'view', c.relname, c.relname, pg_get_viewdef(c.oid, false)
+FROM pg_class c
+WHERE c.relnamespace = %(schema)s::regnamespace AND c.relkind = 'v'
 """
 """Kind, table, name and text of everything in one schema that has a text."""
 
-_CATEGORIES = {"column": "schema", "check": "references", "index": "keys"}
+_CATEGORIES = {"column": "schema", "check": "references", "index": "keys", "view": "schema"}
 Texts = dict[tuple[str, str, str], str]
 
 
-def findings(target: connect.Target, schema: str, tables: Iterable[TablePlan]) -> Iterator[Finding]:
+def findings(target: connect.Target, schema: str, plan: Plan) -> Iterator[Finding]:
     """Yield the objects whose text is not the planned one; absent ones are not looked at.
 
     Args:
         target: the database.
         schema: the loaded schema.
-        tables: as planned.
+        plan: what must be there.
 
     Raises:
         InputError: the target can not be reached.
         BrokenOffError: the target was lost in the middle.
     """
-    wanted = [table for table in tables if _has_text(table)]
-    if not wanted:
+    wanted = [table for table in plan.tables if _has_text(table) or _is_viewed(table, plan.views)]
+    if not wanted and not plan.views:
         return
     with (
         connect.session(target, "the comparison of definitions") as connection,
@@ -75,13 +80,15 @@ def findings(target: connect.Target, schema: str, tables: Iterable[TablePlan]) -
                 "schema",
                 schema,
                 schema,
-                "texts of defaults, checks and indexes can not be compared: no right to make a "
-                "schema or a temporary table",
+                "texts of defaults, checks, indexes and views can not be compared: no right to "
+                "make a schema or a temporary table",
             )
             return
         cursor.execute(sql.SQL("SET LOCAL search_path TO {}").format(sql.Identifier(scratch)))
         for table in wanted:
             _make(cursor, scratch, table)
+        for view in plan.views:
+            _try(cursor, ddl.create_view(scratch, view))
         planned = _texts(cursor, scratch)
         connection.rollback()
     for (kind, table_name, name), text in sorted(planned.items()):
@@ -92,7 +99,7 @@ def findings(target: connect.Target, schema: str, tables: Iterable[TablePlan]) -
                 _CATEGORIES[kind],
                 table_name,
                 name,
-                f"{what} is {found.strip()}, planned {text.strip()}",
+                f"{what} is {_one_line(found)}, planned {_one_line(text)}",
             )
 
 
@@ -102,6 +109,14 @@ def _has_text(table: TablePlan) -> bool:
         or table.indexes
         or any(c.generated is not None or c.default is not None for c in table.columns)
     )
+
+
+def _is_viewed(table: TablePlan, views: Iterable[ViewPlan]) -> bool:
+    return any(quote(table.name) in view.sql for view in views)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _scratch(cursor: Cursor) -> str | None:
@@ -138,6 +153,16 @@ def _make(cursor: Cursor, schema: str, table: TablePlan) -> None:
                     name, sql.Identifier(column.name), sql.SQL(column.default)
                 ),
             )
+    if table.primary_key and table.primary_key_name:
+        # A view may group by it and show the columns that it decides.
+        _try(
+            cursor,
+            sql.SQL("ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY ({})").format(
+                name,
+                sql.Identifier(table.primary_key_name),
+                sql.SQL(", ").join(map(sql.Identifier, table.primary_key)),
+            ),
+        )
     for check in table.checks:
         _try(
             cursor,

@@ -54,7 +54,7 @@ def findings(target: connect.Target, schema: str, plan: Plan, profile: Profile) 
     """
     real = read_schema(target, schema)
     found = [*_schema(plan, real), *_keys(plan, real), *_references(plan, real, schema)]
-    found += definitions.findings(target, schema, plan.tables)
+    found += definitions.findings(target, schema, plan)
     found += _triggers(target, schema, plan)
     found += [
         Finding("keys", proof.table, proof.column, proof.problem)
