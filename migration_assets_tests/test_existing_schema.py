@@ -18,6 +18,7 @@ import pytest
 
 from migration_assets import home as homes
 from migration_assets.cli import run
+from migration_assets.core.bookkeeping import framework_of
 from migration_assets_tests.conftest import Role, Server
 from migration_assets_tests.existing_apps import DJANGO, DJANGO_SCHEMA, PRISMA, PRISMA_SCHEMA
 from migration_assets_tests.fixture_databases import FOLDER
@@ -217,6 +218,39 @@ def test_tables_of_prisma_are_found_by_names_alike_and_no_trigger_fires(
         execute(url, schema, 'DELETE FROM "User" WHERE id = 5')
     execute(url, schema, "UPDATE blog_post SET published = false")
     assert execute(url, schema, "SELECT title FROM blog_post") == [("stamped",)]
+
+    # Only the application knows of this reference, so that it breaks when the rows move in.
+    execute(url, schema, "INSERT INTO sessions VALUES ('s', 6)")
+    [definition] = home.glob("*/defs.yaml")
+    definition.write_text(definition.read_text() + "  replace: true\n")
+    before = everything(url, schema)
+    capsys.readouterr()
+    assert migrate(source, url, schema) == 1
+    assert "which is as it was: insert or update on table" in capsys.readouterr().out
+    assert everything(url, schema)[1:] == before[1:]
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "framework"),
+    [
+        ("_prisma_migrations", "id checksum finished_at migration_name logs", "Prisma"),
+        ("migrations", "id timestamp name", "TypeORM"),
+        ("migrations", "id species distance", None),
+        ("django_migrations", "id app name applied", "Django"),
+        ("schema_migrations", "version", "Rails"),
+        ("flyway_schema_history", "installed_rank version script checksum", "Flyway"),
+        ("DATABASECHANGELOG", "ID AUTHOR FILENAME DATEEXECUTED ORDEREXECUTED", "Liquibase"),
+        ("alembic_version", "version_num", "Alembic"),
+        ("knex_migrations_lock", "index is_locked", "Knex"),
+        ("schema_migration", "version version_self", "pop (Kratos, Hydra)"),
+        ("strapi_database_schema", "id schema time hash", "Strapi"),
+        ("strapi_core_store_settings", "id key value", None),
+    ],
+)
+def test_bookkeeping_is_known_by_name_and_columns(
+    table: str, columns: str, framework: str | None
+) -> None:
+    assert framework_of(table, columns.split()) == framework
 
 
 FAULTY = """
