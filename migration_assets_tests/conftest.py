@@ -165,8 +165,8 @@ def expectations_worker() -> Iterator[ExpectationsWorker]:
 def _one_expectations_worker(
     expectations_worker: ExpectationsWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Commands that run in the tests' own process share it; one that ended starts again."""
-    for module in ("cli.migrate", "proof"):
+    """Commands and jobs in the tests' own process share it; one that ended starts again."""
+    for module in ("cli.migrate", "proof", "checks"):
         monkeypatch.setattr(
             f"migration_assets.{module}.ExpectationsWorker",
             lambda: nullcontext(expectations_worker),

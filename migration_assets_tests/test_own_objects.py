@@ -68,9 +68,7 @@ def test_foreign_keys_that_nothing_serves_get_an_index_and_defs_yaml_adds_more(
     assert "not_too_low" in done.refused("INSERT INTO orders (total) VALUES (-2)")
 
 
-def test_foreign_key_index_is_made_and_can_be_switched_off(
-    pg_url: str, schema: str, tmp_path: Path
-) -> None:
+def test_index_for_a_foreign_key_says_for_which(pg_url: str, schema: str, tmp_path: Path) -> None:
     done = migrate(SCRIPT, pg_url, schema, tmp_path)
     assert done.code == 0
     made = [s["name"] for s in done.evidence["constraints"] if s["kind"] == "index"]
