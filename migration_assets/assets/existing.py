@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from migration_assets.assets.run import Run
 from migration_assets.assets.upstream import Loaded
 from migration_assets.core.catalog import Catalog
 from migration_assets.core.plan import Plan
 from migration_assets.core.planner import build_plan
 from migration_assets.core.results import Finding, StatementResult, SwapResult
-from migration_assets.core.structure import Structure
 from migration_assets.home import TARGET
+
+if TYPE_CHECKING:
+    from migration_assets.core.structure import Structure
 
 # What it needs is imported where it is used: a run that makes its target waits for none of it.
 

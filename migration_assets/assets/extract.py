@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -20,13 +20,15 @@ from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.planner import build_plan
 from migration_assets.core.profile import Profile, TableProfile
 from migration_assets.core.results import Manifest, PlanResult, SourceResult
-from migration_assets.core.structure import Structure
 from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
 from migration_assets.sources import open_source
 from migration_assets.sources.base import SnapshotReader
 from migration_assets.state import State
 from migration_assets.transforms.table import check
+
+if TYPE_CHECKING:
+    from migration_assets.core.structure import Structure
 
 BATCH = 200
 """Tables of one op; Dagster's cost of a step grows with the square of its assets."""
@@ -207,7 +209,7 @@ def profiled(
     reader: SnapshotReader,
     catalog: Catalog,
     spill: bool,
-    structure: Structure | None = None,
+    structure: "Structure | None" = None,
 ) -> tuple[Profile, Plan, dict[str, Begun]]:
     """Read all wanted tables once.
 

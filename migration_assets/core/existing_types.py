@@ -85,6 +85,8 @@ def _reason(kind: PgType, conversion: Conversion, profile: ColumnProfile) -> str
         return f"by {conversion}" + (", on the clock of UTC" if kind.name == "timestamp" else "")
     if kind.name == "timestamp" and conversion is Conversion.TIMESTAMPTZ:
         return "on the clock of UTC"
+    if kind.labels:
+        return "values that are no label follow the policy invalid_enum"
     if is_unsure(kind, profile):
         return "values that do not fit follow the policy unfit"
     return "every value fits" if profile.lanes else "no values"

@@ -10,6 +10,15 @@ from migration_assets.core.types import PgType
 TRIAL = "migration_assets_trial"
 """Name of a table that is made to see whether PostgreSQL takes it, and rolled back."""
 
+ACTIONS = {
+    "a": "NO ACTION",
+    "r": "RESTRICT",
+    "c": "CASCADE",
+    "n": "SET NULL",
+    "d": "SET DEFAULT",
+}
+"""``pg_constraint.confupdtype`` and ``confdeltype`` (PostgreSQL manual, "pg_constraint")."""
+
 
 def create_table(schema: str, plan: TablePlan) -> sql.Composed:
     """What makes the table of ``plan`` in ``schema``, without constraints.

@@ -19,6 +19,7 @@ from migration_assets.core.structure import (
 )
 from migration_assets.core.target_mapping import LOADABLE
 from migration_assets.core.types import PgType
+from migration_assets.postgres.ddl import ACTIONS
 
 _OWN = """
 NOT c.relispartition AND NOT EXISTS (
@@ -109,14 +110,6 @@ WHERE c.relnamespace = %(schema)s::regnamespace AND x.indisvalid AND {_OWN}
 ORDER BY 1, 2
 """
 
-ACTIONS = {
-    "a": "NO ACTION",
-    "r": "RESTRICT",
-    "c": "CASCADE",
-    "n": "SET NULL",
-    "d": "SET DEFAULT",
-}
-"""``pg_constraint.confupdtype`` and ``confdeltype`` (PostgreSQL manual, "pg_constraint")."""
 _TYPES = {
     "bool": "boolean",
     "int2": "smallint",

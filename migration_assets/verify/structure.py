@@ -20,7 +20,6 @@ from migration_assets.core.plan import (
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import Finding
 from migration_assets.postgres import connect, ddl
-from migration_assets.postgres.structure import ACTIONS
 from migration_assets.verify import definitions, identity
 from migration_assets.verify.real_schema import (
     TABLE_KINDS,
@@ -263,8 +262,8 @@ def _foreign_key(
         ("UPDATE", real.on_update, plan.on_update),
         ("DELETE", real.on_delete, plan.on_delete),
     ):
-        if ACTIONS[code] != planned.upper():
-            yield f"ON {event} is {ACTIONS[code]}, planned {planned.upper()}"
+        if ddl.ACTIONS[code] != planned.upper():
+            yield f"ON {event} is {ddl.ACTIONS[code]}, planned {planned.upper()}"
     if (real.deferrable, real.deferred) != (plan.deferrable, plan.initially_deferred):
         yield (
             f"is {_deferral(real.deferrable, real.deferred)}, "
