@@ -88,7 +88,11 @@ def load(url: str, schema: str, folder: Path, mails: list[str], users: list[int 
     )
 
 
-def test_all_of_the_plan_is_made(pg_url: str, schema: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("large", [constraints.LARGE_ROWS, -1], ids=["small", "large"])
+def test_all_of_the_plan_is_made(
+    pg_url: str, schema: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr(constraints, "LARGE_ROWS", large)  # large: two indexes at a time
     load(pg_url, schema, tmp_path, ["a", "b"], [1, None])
     results = applied(pg_url, schema, tmp_path, PLAN, {"users": 43, "orders": 2})
     assert [r for r in results if r.error] == []
