@@ -13,7 +13,7 @@ from psycopg2.errors import InsufficientPrivilege
 from pydantic import TypeAdapter
 
 from migration_assets import dangling, extract
-from migration_assets.core.catalog import Catalog, SkippedObject, Table
+from migration_assets.core.catalog import POSTGRES, Catalog, SkippedObject, Table
 from migration_assets.core.config import MigrationConfig
 from migration_assets.core.plan import Origin, Plan, TablePlan, with_dangling, without
 from migration_assets.core.profile import Profile
@@ -145,7 +145,7 @@ def _keep(
         "source",
         "all",
         SourceResult(
-            catalog.dialect or "file",
+            snapshot.source.partition(":")[0],
             snapshot.source,
             snapshot.id,
             snapshot.taken_at,
@@ -275,7 +275,8 @@ def _structure(
 
         tables = {table.name for table in plan.tables}
         found = findings.findings(target, target.schema, existing, tables, plan, profile)
-    missing = _missing_translated(found, plan)
+    translated = folder.catalog().dialect != POSTGRES
+    missing = _missing_translated(found, plan) if translated else ()
     if missing:
         # A run takes back what it cannot translate truly, so its absence disproves nothing.
         folder.write_withdrawn(missing)
@@ -283,7 +284,7 @@ def _structure(
     counts, lost = objects.count(target, target.schema, folder.catalog(), without(plan, missing))
     folder.write_counts(counts)
     found += lost
-    for item in disagreements(reader, target, target.schema, plan, aside):
+    for item in disagreements(reader, target, target.schema, plan, aside) if translated else ():
         category = "references" if item.kind == "check" else "keys"
         category = "schema" if item.kind in {"view", "default"} else category
         found.append(Finding(category, item.table or item.name, item.name, item.reason))

@@ -228,16 +228,18 @@ class RunFolder:
         """Keep which foreign keys refer to rows that are in quarantine."""
         self.write_text("dangling.json", _DANGLING.dump_json(found, indent=1).decode())
 
+    def dangling(self) -> tuple[Dangling, ...]:
+        """The foreign keys that refer to rows that are in quarantine."""
+        path = self.path / "dangling.json"
+        return _DANGLING.validate_json(path.read_bytes()) if path.exists() else ()
+
     def kept_plan(self) -> Plan:
         """The plan as it is after the load: what the target must hold.
 
         It is without what was withdrawn, and its foreign keys are as the quarantine left them.
         """
         paths = [*sorted(self.path.glob("results/ordinary/*.json")), self.path / "withdrawn.json"]
-        plan = self.plan()
-        dangling = self.path / "dangling.json"
-        if dangling.exists():
-            plan = with_dangling(plan, _DANGLING.validate_json(dangling.read_bytes()))
+        plan = with_dangling(self.plan(), self.dangling())
         for path in paths:
             if path.exists():
                 plan = without(plan, _WITHDRAWN.validate_json(path.read_bytes()))

@@ -11,9 +11,13 @@ import psycopg2
 import pytest
 
 from migration_assets.cli import run
+from migration_assets.csv_export import export_csv
+from migration_assets.run_folder import RunFolder
 from migration_assets_tests.comparator import compare
 from migration_assets_tests.comparator_objects import missing_objects
+from migration_assets_tests.csv_load import load_csv
 from migration_assets_tests.fixture_databases import FOLDER, SQLiteFixture, sqlite_fixtures
+from migration_assets_tests.same_schema import differences
 
 FIXTURES = sqlite_fixtures()
 
@@ -42,7 +46,7 @@ def test_all_fixture_files_are_found() -> None:
 @pytest.mark.parametrize(
     "fixture", [f for f in FIXTURES if f.name not in REFUSED], ids=lambda fixture: fixture.name
 )
-def test_public_database_arrives_whole(
+def test_public_database_arrives_whole_and_the_same_by_way_of_csv(
     fixture: SQLiteFixture,
     pg_url: str,
     schema: str,
@@ -70,6 +74,11 @@ def test_public_database_arrives_whole(
     assert sum(item["kind"] == "trigger" for item in evidence["skipped"]) == fixture.triggers
     assert evidence["ledger"]["entries"] == verdict.ledger
     assert fixture.path.read_bytes() == before
+
+    again = f"{schema}_csv"
+    export_csv(RunFolder(plan.parent), tmp_path / "csv")
+    assert load_csv(tmp_path / "csv", pg_url, again) == []
+    assert list(differences(pg_url, schema, again)) == []
 
 
 @needs_fixtures

@@ -47,7 +47,6 @@ class Extraction:
 
 def extract_assets(migration: Migration, state: State, plan: Plan) -> list[dg.AssetsDefinition]:
     """The Parquet file of every planned table, in as few ops as Dagster bears."""
-    keys = Keys(migration.name)
     version = plan.digest if state.profile else None
     weighted = [(table, state.catalog.table(table.source).bytes or 1) for table in plan.tables]
     groups = batches(weighted, BATCH)
@@ -56,20 +55,21 @@ def extract_assets(migration: Migration, state: State, plan: Plan) -> list[dg.As
     slugs = frozenset(table.slug for table in plan.tables)
     made = []
     for name, tables in zip(names, groups, strict=True):
-        specs = [_spec(keys, table, state.catalog, version) for table in tables]
+        specs = [_spec(migration, table, version) for table in tables]
         wanted = {spec.key: table.slug for spec, table in zip(specs, tables, strict=True)}
         made.append(_assets(migration, name, specs, wanted, slugs, cached))
     return made
 
 
-def _spec(keys: Keys, table: TablePlan, catalog: Catalog, version: str | None) -> dg.AssetSpec:
+def _spec(migration: Migration, table: TablePlan, version: str | None) -> dg.AssetSpec:
+    keys = Keys(migration.name)
     return dg.AssetSpec(
         keys.extract(table.slug),
         description=f'Table "{table.source}" of the source\'s snapshot, as Parquet.',
         group_name=keys.group("extract"),
         code_version=version,
         skippable=True,
-        kinds={catalog.dialect or "file", "parquet"},
+        kinds={migration.config.source.partition(":")[0], "parquet"},
         metadata={"table": table.source},
     )
 

@@ -13,6 +13,7 @@ from migration_assets.assets.gate import require_proof
 from migration_assets.assets.keys import Keys
 from migration_assets.assets.load import prepare
 from migration_assets.assets.run import RUN_FOLDER, Run, step
+from migration_assets.core.catalog import POSTGRES
 from migration_assets.core.evidence import Verdict
 from migration_assets.core.plan import Plan, with_dangling
 from migration_assets.core.results import LoadResult, SourceResult, StatementResult
@@ -96,6 +97,8 @@ def _withdrawn(
     run: Run, target: str, planned: Plan, done: list[StatementResult]
 ) -> list[StatementResult]:
     """Take back translated objects that do not mean the same; returns the results of the rest."""
+    if run.folder.catalog().dialect == POSTGRES:
+        return done
     source = open_source(run.migration.config.source)
     with closing(source.open_snapshot(run.folder.snapshot)) as reader:
         withdrawn, kept = translated.withdraw(

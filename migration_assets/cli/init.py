@@ -17,8 +17,9 @@ from migration_assets.state import State
 def command(source: str, target: str | None, schema: str | None) -> None:
     """Write a commented defs.yaml for SOURCE into the migration home.
 
-    SOURCE is a URL such as sqlite:///path/to/app.db. No target is touched. The migration is then
-    in the Dagster UI (migration-assets ui); edit the file as you like.
+    SOURCE is a URL such as sqlite:///path/to/app.db or csv:///path/to/folder. No target is
+    touched. The migration is then in the Dagster UI (migration-assets ui); edit the file as you
+    like.
     """
     database = open_source(source)
     database.check()

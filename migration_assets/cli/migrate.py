@@ -53,8 +53,9 @@ def command(
 ) -> int:
     """Move SOURCE into PostgreSQL and prove it.
 
-    SOURCE is a URL such as sqlite:///path/to/app.db. It is only read. The run is in the Dagster
-    UI's history afterwards (migration-assets ui) and can be re-executed there.
+    SOURCE is a URL such as sqlite:///path/to/app.db or csv:///path/to/folder. It is only read.
+    The run is in the Dagster UI's history afterwards (migration-assets ui) and can be re-executed
+    there.
 
     Exit codes: 0 complete and proven, 1 not proven, 2 bad input (nothing written), 3 broken off
     (the target is as it was).

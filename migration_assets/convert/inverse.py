@@ -107,7 +107,11 @@ def _epoch(micros: int) -> Callable[[pa.Array, pa.Array], pa.Array]:
 
 def _double_again(reals: pa.Array, converted: pa.Array) -> pa.Array:
     """The decimal's text, read as a double; -0.0 is a declared change."""
-    return pc.equal(converted.cast(pa.string()).cast(pa.float64()), reals)
+    again = converted.cast(pa.string()).cast(pa.float64())
+    same = pc.equal(again, reals)
+    if pc.all(same, min_count=0).as_py():
+        return same
+    return pc.or_(same, pc.and_(pc.is_nan(again), pc.is_nan(reals)))
 
 
 def _integer_again(values: pa.Array, converted: pa.Array) -> pa.Array:

@@ -108,7 +108,8 @@ def _real_double(lanes: Lanes, kind: PgType) -> Converted:
     if kind.arrow == pa.float64():
         return Converted(reals)
     narrow = reals.cast(kind.arrow)
-    require(pc.equal(narrow.cast(pa.float64()), reals), f"loses digits in {kind.sql}")
+    same = pc.or_(pc.equal(narrow.cast(pa.float64()), reals), pc.is_nan(reals))
+    require(same, f"loses digits in {kind.sql}")
     return Converted(narrow)
 
 

@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from pydantic import TypeAdapter
 
+from migration_assets.core.types import PgType
+
 
 class Kind(StrEnum):
     """What a declared type asks for, whatever the values turn out to be.
@@ -97,6 +99,7 @@ class Column:
         ignores_case: the column's collation takes letters of either case for equal.
         invisible: left out of ``SELECT *`` by the engine.
         comment: the source's comment.
+        target: the PostgreSQL type that the source itself names, None where it is to be chosen.
     """
 
     name: str
@@ -111,6 +114,7 @@ class Column:
     on_update: str | None = None
     ignores_case: bool = False
     invisible: bool = False
+    target: PgType | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,8 @@ class IndexTerm:
 class Index:
     """A secondary index; ``where`` is the predicate of a partial one (source dialect).
 
-    ``method``: ``btree`` (or what takes its place), ``fulltext`` or ``spatial``.
+    ``method``: ``btree`` (or what takes its place), ``fulltext`` or ``spatial``; of
+    PostgreSQL's own dialect its access method.
     """
 
     name: str
@@ -184,6 +189,7 @@ class Table:
         rows: the engine's estimate or count, None if unknown.
         bytes: the engine's estimate of the size on disk, None if unknown.
         sql: the source's own CREATE statement, where it has one.
+        primary_key_name: the constraint's name, where the source names it.
     """
 
     name: str
@@ -199,6 +205,7 @@ class Table:
     bytes: int | None = None
     comment: str | None = None
     sql: str | None = None
+    primary_key_name: str | None = None
 
     def column(self, name: str) -> Column:
         """Return the column called ``name``; raises KeyError."""
@@ -210,11 +217,17 @@ class Table:
 
 @dataclass(frozen=True)
 class View:
-    """A view with its whole CREATE statement in the source's dialect."""
+    """A view with its whole CREATE statement in the source's dialect.
+
+    Of PostgreSQL's own dialect it is the query alone.
+    """
 
     name: str
     sql: str
 
+
+POSTGRES = "postgres"
+"""The dialect of a source that declares PostgreSQL's own SQL: nothing of it is translated."""
 
 UNREADABLE = "unreadable table"
 """Kind of a table whose rows cannot be read: a run without them is not proven."""

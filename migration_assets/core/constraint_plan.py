@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from migration_assets.core import naming
-from migration_assets.core.catalog import Catalog, Check, ForeignKey, Index, SkippedObject, Table
+from migration_assets.core.catalog import (
+    POSTGRES,
+    Catalog,
+    Check,
+    ForeignKey,
+    Index,
+    SkippedObject,
+    Table,
+)
 from migration_assets.core.plan import (
     CheckPlan,
     Decision,
@@ -141,7 +149,7 @@ class ConstraintPlanner:
         return replace(
             plan,
             primary_key=targets,
-            primary_key_name=self.free(f"{plan.name}_pkey"),
+            primary_key_name=self.free(table.primary_key_name or f"{plan.name}_pkey"),
             columns=tuple(
                 replace(c, nullable=False) if c.name in targets else c for c in plan.columns
             ),
@@ -224,6 +232,7 @@ class ConstraintPlanner:
             translated=where is not None or any(t.column is None for t in index.terms),
             source_where=index.where,
             source_sql=index.sql,
+            method=index.method if dialect == POSTGRES else "btree",
         )
 
     def _with_checks(self, plan: TablePlan, table: Table) -> TablePlan:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from sqlglot import exp
 
-from migration_assets.core.catalog import Column, SkippedObject, Table
+from migration_assets.core.catalog import POSTGRES, Column, SkippedObject, Table
 from migration_assets.core.plan import ColumnPlan, TablePlan
 from migration_assets.core.translate import (
     Relation,
     UntranslatableError,
+    expression,
     expression_tree,
     parse_expression,
     render,
@@ -45,6 +46,8 @@ def with_generated(
     waiting = {c.name.lower(): c for c in table.columns if c.generated is not None}
     if not waiting:
         return plan
+    if dialect == POSTGRES:
+        return _with_own(plan, table, skipped)
     planned = {column.source.lower(): column for column in plan.columns}
     waiting = {name: column for name, column in waiting.items() if name in planned}
     trees: dict[str, exp.Expr] = {}
@@ -79,6 +82,22 @@ def with_generated(
     return replace(
         plan, columns=tuple(made.get(column.source.lower(), column) for column in plan.columns)
     )
+
+
+def _with_own(plan: TablePlan, table: Table, skipped: list[SkippedObject]) -> TablePlan:
+    """Take over expressions that are PostgreSQL's own."""
+    relation, columns = Relation.of(plan), []
+    for column in plan.columns:
+        sql = table.column(column.source).generated
+        if sql is not None:
+            try:
+                generated = expression(sql, POSTGRES, relation)
+                column = replace(column, generated=generated, source_generated=sql, default=None)
+            except UntranslatableError as error:
+                reason = f"{ORDINARY}{error}"
+                skipped.append(SkippedObject(KIND, column.source, reason, table.name, sql))
+        columns.append(column)
+    return replace(plan, columns=tuple(columns))
 
 
 def _named(column: Column, dialect: str | None) -> list[str]:

@@ -153,6 +153,18 @@ def overridden(
     return Choice(kind, conversion, reason)
 
 
+def named(kind: PgType, profile: ColumnProfile, usual: Choice) -> Choice:
+    """The choice that the source itself made: the type it names.
+
+    Args:
+        kind: that type.
+        profile: facts of all the column's values.
+        usual: the choice without it.
+    """
+    conversion = natural(kind, usual.conversion, profile)
+    return Choice(kind, conversion, "the type that the source itself names")
+
+
 def _kind(override: ColumnOverride, usual: Choice) -> PgType:
     if override.type is not None:
         return parse_type(override.type)

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from migration_assets.core import naming
-from migration_assets.core.catalog import Catalog, Column, SkippedObject, Table
+from migration_assets.core.catalog import POSTGRES, Catalog, Column, SkippedObject, Table, View
 from migration_assets.core.choose import Choice, choose
 from migration_assets.core.config import PlanConfig
 from migration_assets.core.constraint_plan import ConstraintPlanner
 from migration_assets.core.defaults import translate_default
 from migration_assets.core.enums import with_enum_names
 from migration_assets.core.generated import with_generated
-from migration_assets.core.override_types import holds, overridden
+from migration_assets.core.override_types import holds, named, overridden
 from migration_assets.core.overrides import Overrides
 from migration_assets.core.own_objects import with_own
 from migration_assets.core.plan import ColumnPlan, Conversion, Decision, Plan, TablePlan, ViewPlan
@@ -132,6 +132,8 @@ def _choices(
             if column.name == table.auto_column:
                 identities.add(member)
     choices = {m: choose(columns[m], profiles[m], m in identities) for m in columns}
+    own = {m: column.target for m, column in columns.items() if column.target is not None}
+    choices |= {m: named(kind, profiles[m], choices[m]) for m, kind in own.items()}
     fixed = {m for m in columns if overrides.typed(*m) and not means_zone(m, choices[m], overrides)}
     for member in fixed:
         choices[member] = overridden(
@@ -154,7 +156,11 @@ def _choices(
     ]
     tied = groups(pairs)
     for members in tied:
-        choices.update(unify(members, columns, choices, profiles, identities, fixed))
+        choices.update(
+            unify(
+                members, columns, choices, profiles, identities, fixed.intersection(members) or own
+            )
+        )
     return choices | zoned(choices, tied, overrides)
 
 
@@ -277,8 +283,13 @@ def _with_default(
     dialect: str | None,
     skipped: list[SkippedObject],
 ) -> ColumnPlan:
+    own = dialect == POSTGRES and column.target == plan.type
+    if own:
+        plan = replace(plan, on_update=column.on_update, source_on_update=column.on_update)
     if column.default is None or plan.identity:
         return plan
+    if own:
+        return replace(plan, default=column.default, source_default=column.default)
     try:
         default, test = translate_default(column.default, plan.type, dialect)
         default = in_zone(default, plan.source_timezone)
@@ -288,6 +299,13 @@ def _with_default(
             SkippedObject("default", column.name, str(error), table.name, column.default)
         )
         return plan
+
+
+def _own_view(view: View, target: str, tables: list[TablePlan]) -> ViewPlan:
+    """A view in PostgreSQL's own SQL, as it is; raises UntranslatableError."""
+    if target != view.name or any(Relation.of(table).renamed for table in tables):
+        raise UntranslatableError("reads tables or columns that have another name now")
+    return ViewPlan(target, view.sql, view.sql, view.name)
 
 
 def _views(
@@ -323,6 +341,9 @@ def _views(
             try:
                 if target in taken:
                     raise UntranslatableError(f'another relation is called "{target}"')
+                if dialect == POSTGRES:
+                    planned.append(_own_view(view, target, tables))
+                    continue
                 query = view_query(view.sql, dialect, relations, styled)
                 columns = tuple(styled(name) for name in view_columns(view.sql, dialect))
             except UntranslatableError as error:

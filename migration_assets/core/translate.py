@@ -14,6 +14,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from migration_assets.core.catalog import POSTGRES
 from migration_assets.core.plan import TablePlan
 
 
@@ -29,6 +30,8 @@ class Relation:
     columns: Mapping[str, tuple[str, str]]
     dropped: frozenset[str] = frozenset()
     """Folded source names of columns that do not come along."""
+    renamed: bool = False
+    """Whether the table or a column is called otherwise than in the source."""
 
     @staticmethod
     def of(table: TablePlan) -> Relation:
@@ -37,6 +40,7 @@ class Relation:
             table.name,
             {c.source.lower(): (c.name, c.type.name) for c in table.columns},
             frozenset(name.lower() for name in table.dropped),
+            table.name != table.source or any(c.name != c.source for c in table.columns),
         )
 
 
@@ -51,6 +55,8 @@ def expression(sql: str, dialect: str, relation: Relation) -> str:
     Raises:
         UntranslatableError: with the reason.
     """
+    if dialect == POSTGRES and not relation.renamed and not relation.dropped:
+        return sql
     return render(expression_tree(sql, dialect, relation))
 
 

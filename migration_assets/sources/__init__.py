@@ -17,7 +17,13 @@ def open_source(url: str) -> Source:
         from migration_assets.sources.sqlite import SQLiteSource
 
         return SQLiteSource.from_url(url)
-    raise InputError(f"source {scheme}: is not supported; give sqlite:///path/to/file.db")
+    if scheme == "csv":
+        from migration_assets.sources.csv import CsvSource
+
+        return CsvSource.from_url(url)
+    raise InputError(
+        f"source {scheme}: is not supported; give sqlite:///path/to/file.db or csv:///path/to/folder"
+    )
 
 
 def absolute_url(url: str) -> str:
@@ -26,9 +32,14 @@ def absolute_url(url: str) -> str:
     Raises:
         InputError: the scheme is not one of those supported.
     """
-    if url.partition(":")[0].lower() == "sqlite":
+    scheme = url.partition(":")[0].lower()
+    if scheme == "sqlite":
         from migration_assets.sources.sqlite import SQLiteSource
 
         return f"sqlite:///{SQLiteSource.from_url(url).path}"
+    if scheme == "csv":
+        from migration_assets.sources.csv import CsvSource
+
+        return CsvSource.from_url(url).absolute
     open_source(url)
     return url

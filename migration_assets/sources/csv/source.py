@@ -1,0 +1,156 @@
+"""A folder of CSV files as a source."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from migration_assets.core.catalog import Catalog
+from migration_assets.core.csv_manifest import FILE, CsvManifest
+from migration_assets.errors import InputError
+from migration_assets.sources.base import Snapshot
+from migration_assets.sources.csv import contents
+from migration_assets.sources.csv.contents import Contents, Stamp
+from migration_assets.sources.csv.files import CsvFile
+from migration_assets.sources.csv.location import Location, read_url
+from migration_assets.sources.csv.reader import CsvReader, TableFile
+
+SAMPLE_ROWS = 10_000
+"""Rows of each file that are looked at for definitions; a run looks at all of them."""
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What the snapshot's own file holds: all but the rows."""
+
+    snapshot: Snapshot
+    catalog: Catalog
+    files: dict[str, TableFile]
+
+
+class CsvSource:
+    """One folder; never written to.
+
+    Attributes:
+        kind: ``csv``.
+        location: the URL as given.
+        copies: a snapshot is a copy of the files.
+    """
+
+    kind = "csv"
+    copies = True
+
+    def __init__(self, place: Location) -> None:
+        self.location = place.url
+        self._place = place
+
+    @classmethod
+    def from_url(cls, url: str) -> CsvSource:
+        """Make a source from ``csv:///relative/folder`` or ``csv:////absolute/folder``.
+
+        Raises:
+            InputError: another scheme, no path, or a wrong option.
+        """
+        return cls(read_url(url))
+
+    @property
+    def absolute(self) -> str:
+        """The URL from any working folder."""
+        return self._place.absolute
+
+    def check(self) -> None:
+        """Look at the folder and the first lines; see :func:`contents.look` for what is raised."""
+        contents.look(self._place)
+
+    def reflect(self) -> Catalog:
+        """The manifest's catalog; without one, types by the first rows of each file."""
+        return contents.catalog(contents.look(self._place), SAMPLE_ROWS)
+
+    def take_snapshot(self, path: Path) -> CsvReader:
+        """Copy the files beside ``path`` (0600), prove them, and open the copies.
+
+        Files that the manifest describes must be what it says, byte for byte. Those of which it
+        gives no SHA-256 are held against it value by value, keys included.
+
+        Raises:
+            InputError: the folder cannot be used, or a file is not what the manifest says.
+        """
+        taken_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        found = contents.look(self._place)
+        copies: dict[str, CsvFile] = {}
+        stamps: dict[str, Stamp] = {}
+        for number, (table, file) in enumerate(found.files.items()):
+            copy = path.with_name(f"{path.name}.{number}.csv")
+            stamps[table] = contents.stamp(file, copy)
+            copies[table] = replace(file, path=copy)
+        if found.manifest is not None:
+            _prove(found.manifest, stamps, self._place.path)
+        held = Contents(found.manifest, copies, found.headers)
+        catalog = contents.catalog(held)
+        if found.manifest is not None and any(t.sha256 is None for t in found.manifest.tables):
+            from migration_assets.sources.csv.validate import validate
+
+            validate(catalog, copies, held.headers, found.manifest.loose)
+        size = sum(stamp.bytes for stamp in stamps.values())
+        snapshot = Snapshot(_identity(stamps, catalog), taken_at, size, self.location)
+        files = {table: _table_file(table, file, held) for table, file in copies.items()}
+        index = _Index(snapshot, catalog, files)
+        path.touch(mode=0o600)
+        path.write_bytes(_INDEX.dump_json(index))
+        return CsvReader(path.parent, snapshot, catalog, files)
+
+    def open_snapshot(self, path: Path) -> CsvReader:
+        """Open the copies that :meth:`take_snapshot` made, in any process.
+
+        Raises:
+            InputError: they are not there any more.
+        """
+        try:
+            index = _INDEX.validate_json(path.read_bytes())
+        except FileNotFoundError as error:
+            raise InputError(f"snapshot {path.name}: is gone; start a new run") from error
+        return CsvReader(path.parent, index.snapshot, index.catalog, index.files)
+
+
+def _prove(manifest: CsvManifest, stamps: Mapping[str, Stamp], folder: Path) -> None:
+    """Raise InputError for a file that was changed since the manifest was written."""
+    for table in manifest.tables:
+        if table.sha256 is not None and table.sha256 != stamps[table.name].sha256:
+            raise InputError(
+                f"{folder / table.file}: is not the file that {FILE} describes, its SHA-256 is "
+                "another; if it was edited on purpose, accept it with: migration-assets "
+                f"export-csv --refresh-manifest {folder}"
+            )
+
+
+def _table_file(table: str, file: CsvFile, found: Contents) -> TableFile:
+    described = found.manifest.table(table) if found.manifest else None
+    return TableFile(
+        copy=file.path.name,
+        name=file.name,
+        dialect=file.dialect,
+        header=found.headers[table],
+        rows=described.rows if described else None,
+        next_value=described.next_value if described else None,
+        orphans={
+            position: key.orphans
+            for position, key in enumerate(described.foreign_keys if described else ())
+            if key.orphans
+        },
+    )
+
+
+def _identity(stamps: Mapping[str, Stamp], catalog: Catalog) -> str:
+    """32 hex digits over what was read: the files and what is declared of them."""
+    digest = hashlib.sha256(catalog.to_json().encode())
+    for table, stamp in stamps.items():
+        digest.update(f"{table}\0{stamp.sha256}\0".encode())
+    return digest.hexdigest()[:32]
+
+
+_INDEX: TypeAdapter[_Index] = TypeAdapter(_Index)
