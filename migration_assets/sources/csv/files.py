@@ -14,7 +14,7 @@ from pyarrow import csv as arrow
 from migration_assets.errors import InputError
 from migration_assets.sources.base import BATCH_ROWS
 
-BLOCK = 4 << 20
+BLOCK = 1 << 20
 """Bytes of a file that are parsed at a time."""
 MAX_BLOCK = 1 << 30
 """A row may be as large as this."""
