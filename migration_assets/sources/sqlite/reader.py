@@ -47,8 +47,9 @@ def passed_path(path: Path) -> Path:
 class SQLiteReader:
     """One snapshot file; nothing else is touched."""
 
-    def __init__(self, path: Path, snapshot: Snapshot) -> None:
+    def __init__(self, path: Path, snapshot: Snapshot, pages: Mapping[str, int]) -> None:
         self.snapshot = snapshot
+        self._pages = pages
         self._path = path
         self._connections = Connections(path)
         self._utf16 = header.read(path, snapshot.source).utf16
@@ -74,7 +75,8 @@ class SQLiteReader:
             with self._connections.rows() as connection:
                 catalog = reflect(connection)
                 self._scans = {table.name: scan(connection, table) for table in catalog.tables}
-                return with_sizes(connection, catalog, self._scans, self._path.stat().st_size)
+                size = self._path.stat().st_size
+                return with_sizes(connection, catalog, self._scans, self._pages, size)
         except sqlite3.Error as error:
             raise input_error(self.snapshot.source, error) from error
 

@@ -98,27 +98,36 @@ def reflect(connection: sqlite3.Connection) -> Catalog:
     return Catalog("sqlite", tuple(resolved), tuple(views), tuple(skipped))
 
 
+def table_bytes(connection: sqlite3.Connection) -> dict[str, int]:
+    """The bytes of the pages of every table, by looking at all of them; empty if unknown."""
+    try:
+        return dict(
+            connection.execute("SELECT name, pgsize FROM dbstat WHERE aggregate = TRUE").fetchall()
+        )
+    except sqlite3.Error:
+        # SQLite built without dbstat, or a damaged file, which is found elsewhere.
+        return {}
+
+
 def with_sizes(
-    connection: sqlite3.Connection, catalog: Catalog, scans: Mapping[str, str], file_bytes: int
+    connection: sqlite3.Connection,
+    catalog: Catalog,
+    scans: Mapping[str, str],
+    pages: Mapping[str, int],
+    file_bytes: int,
 ) -> Catalog:
-    """Add the rows (counted) and bytes (pages, or a bound where this SQLite cannot tell).
+    """Add the rows (counted) and bytes (pages, or a bound where they are not known).
 
     Args:
         connection: the one that ``catalog`` came from.
         catalog: without sizes.
         scans: name of a table -> what stands behind FROM to read it.
+        pages: as from :func:`table_bytes`.
         file_bytes: size of the whole file.
 
     Raises:
         sqlite3.Error: a table cannot be read.
     """
-    try:
-        pages = dict(
-            connection.execute("SELECT name, pgsize FROM dbstat WHERE aggregate = TRUE").fetchall()
-        )
-    except sqlite3.OperationalError:
-        # SQLite built without dbstat: no table is larger than the file.
-        pages = {}
     tables = []
     for table in catalog.tables:
         (rows,) = connection.execute(f"SELECT count(*) FROM {scans[table.name]}").fetchone()

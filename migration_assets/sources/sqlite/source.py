@@ -6,7 +6,9 @@ import json
 import os
 import sqlite3
 import tempfile
-from dataclasses import asdict, replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
@@ -17,7 +19,7 @@ from migration_assets.sources.base import Snapshot
 from migration_assets.sources.sqlite import header, snapshot
 from migration_assets.sources.sqlite.connect import input_error, open_read_only
 from migration_assets.sources.sqlite.reader import SQLiteReader, passed_path
-from migration_assets.sources.sqlite.reflect import reflect
+from migration_assets.sources.sqlite.reflect import reflect, table_bytes
 
 _PREFIX = "sqlite:///"
 
@@ -89,11 +91,15 @@ class SQLiteSource:
         passed_path(path).unlink(missing_ok=True)
         snapshot.copy_database(self.path, path, self.location)
         header.read(path, self.location)
-        record = Snapshot("", taken_at, path.stat().st_size, self.location)
-        reader = SQLiteReader(path, record)
-        reader.start_integrity_check()  # beside the digest
-        reader.snapshot = record = replace(record, id=snapshot.content_id(path))
-        _record_path(path).write_text(json.dumps(asdict(record)), encoding="utf-8")
+        # What takes a look at all pages is done here, beside whatever the caller does meanwhile.
+        with ThreadPoolExecutor(1) as beside:
+            pages = beside.submit(_table_bytes, path)
+            digest = snapshot.content_id(path)
+        record = Snapshot(digest, taken_at, path.stat().st_size, self.location)
+        known = {"snapshot": asdict(record), "table_bytes": pages.result()}
+        _record_path(path).write_text(json.dumps(known), encoding="utf-8")
+        reader = SQLiteReader(path, record, pages.result())
+        reader.start_integrity_check()
         return reader
 
     def open_snapshot(self, path: Path) -> SQLiteReader:
@@ -103,7 +109,8 @@ class SQLiteSource:
             InputError: it is not there any more.
         """
         header.read(path, f"snapshot {path.name}")
-        reader = SQLiteReader(path, Snapshot(**json.loads(_record_path(path).read_text("utf-8"))))
+        known = json.loads(_record_path(path).read_text("utf-8"))
+        reader = SQLiteReader(path, Snapshot(**known["snapshot"]), known["table_bytes"])
         reader.start_integrity_check()
         return reader
 
@@ -116,6 +123,11 @@ class SQLiteSource:
                 connection.close()
         except sqlite3.Error as error:
             raise input_error(self.location, error) from error
+
+
+def _table_bytes(path: Path) -> dict[str, int]:
+    with closing(open_read_only(path)) as connection:
+        return table_bytes(connection)
 
 
 def _record_path(path: Path) -> Path:
