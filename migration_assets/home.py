@@ -34,7 +34,8 @@ from migration_assets import defs_template
 from migration_assets.core.config import MigrationConfig, TargetConfig
 from migration_assets.errors import InputError
 from migration_assets.run_folder import RunFolder
-from migration_assets.sources import absolute_url
+from migration_assets.sources import absolute_url, open_source, password_in
+from migration_assets.sources.base import Source
 from migration_assets.transforms.function import located
 
 VARIABLE = "MIGRATION_HOME"
@@ -72,6 +73,15 @@ class Migration:
     def state(self) -> Path:
         """The cached catalog and profile."""
         return self.folder / "state" / "state.json"
+
+    @property
+    def kept_password(self) -> Path:
+        """The file with the source's password, if one was given in its URL."""
+        return self.folder / "secrets" / "source.password"
+
+    def source(self) -> Source:
+        """The source, not opened yet."""
+        return open_source(self.config.source, self.kept_password)
 
     def run_folder(self, run_id: str) -> RunFolder:
         """The folder of one run; nothing is made."""
@@ -306,6 +316,13 @@ def keep_password(migration: Migration, target_url: str) -> None:
         _write_password(migration.folder, password)
 
 
+def keep_source_password(migration: Migration, source_url: str) -> None:
+    """Keep the password in ``source_url``, if there is one, for the runs to come."""
+    password = password_in(source_url)
+    if password is not None:
+        _write_secret(migration.kept_password, password)
+
+
 def _is_of(config: MigrationConfig, source_url: str, url: str, schema: str | None) -> bool:
     target = config.targets.get(TARGET)
     if target is None or config.source != source_url or target.url != url:
@@ -354,11 +371,15 @@ def split_password(url: str) -> tuple[str, str | None]:
 def _write_password(folder: Path, password: str) -> str:
     """Keep the password readable by the owner only; returns the file's name in the folder."""
     name = _password_name(TARGET)
-    (folder / "secrets").mkdir(mode=0o700, exist_ok=True)
-    descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(password)
+    _write_secret(folder / name, password)
     return name
+
+
+def _write_secret(path: Path, text: str) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def run_folders(migration: Migration) -> list[RunFolder]:

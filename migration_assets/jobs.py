@@ -9,7 +9,6 @@ from migration_assets.assets.extract import profiled
 from migration_assets.assets.keys import Keys
 from migration_assets.assets.run import Run
 from migration_assets.home import Migration
-from migration_assets.sources import open_source
 from migration_assets.state import State
 
 
@@ -47,7 +46,7 @@ def refresh_job(migration: Migration) -> dg.JobDefinition:
     def read_catalog(context: dg.OpExecutionContext) -> None:
         run: Run = getattr(context.resources, keys.run_resource)
         started = time.monotonic()
-        reader = open_source(migration.config.source).take_snapshot(run.folder.snapshot)
+        reader = migration.source().take_snapshot(run.folder.snapshot)
         try:
             catalog = reader.catalog()
             profile, plan, _ = profiled(run, reader, catalog, spill=False)

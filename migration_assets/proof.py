@@ -21,7 +21,6 @@ from migration_assets.core.results import (
     ContentResult,
     Finding,
     Manifest,
-    SourceResult,
     StageResult,
     StepFailure,
     TargetResult,
@@ -34,7 +33,7 @@ from migration_assets.postgres import connect, marker
 from migration_assets.postgres.connect import Target
 from migration_assets.progress import Progress
 from migration_assets.run_folder import RunFolder
-from migration_assets.sources.base import SnapshotReader
+from migration_assets.sources.base import SnapshotReader, source_result
 from migration_assets.verify import content, objects, real_schema, structure
 from migration_assets.verify.agreement import disagreements
 
@@ -144,13 +143,7 @@ def _keep(
     folder.write_result(
         "source",
         "all",
-        SourceResult(
-            snapshot.source.partition(":")[0],
-            snapshot.source,
-            snapshot.id,
-            snapshot.taken_at,
-            snapshot.bytes,
-        ),
+        source_result(snapshot.source.partition(":")[0], snapshot),
     )
     folder.write_result("target", "all", TargetResult(target.location, target.schema))
 

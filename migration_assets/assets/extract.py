@@ -19,11 +19,10 @@ from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.planner import build_plan
 from migration_assets.core.profile import Profile, TableProfile
-from migration_assets.core.results import Manifest, PlanResult, SourceResult
+from migration_assets.core.results import LoadResult, Manifest, PlanResult
 from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
-from migration_assets.sources import open_source
-from migration_assets.sources.base import SnapshotReader
+from migration_assets.sources.base import SnapshotGoneError, SnapshotReader, source_result
 from migration_assets.state import State
 from migration_assets.transforms.table import check
 
@@ -43,6 +42,8 @@ class Extraction:
     plan: Plan
     begun: Mapping[str, Begun] = field(default_factory=dict)
     """By source name: large tables, converted while they were read."""
+    replaced: frozenset[str] = frozenset()
+    """Slugs of what was extracted from an earlier snapshot of this run, which is gone."""
 
 
 def extract_assets(migration: Migration, state: State, plan: Plan) -> list[dg.AssetsDefinition]:
@@ -101,8 +102,14 @@ def _assets(
                     "The source is not as it was when it was last read: this run follows a new "
                     "plan; reload the code location to see it."
                 )
-            planned = [table for table in extraction.plan.tables if table.slug in chosen]
-            for slug in chosen:
+            wholly = chosen.keys() | extraction.replaced
+            planned = [table for table in extraction.plan.tables if table.slug in wholly]
+            if extraction.replaced:
+                context.log.warning(
+                    f"{len(extraction.replaced)} tables are extracted again: the snapshot they "
+                    "were read from is gone, and extracts of two snapshots are never mixed."
+                )
+            for slug in wholly:
                 # What an earlier attempt found was about the file that is replaced now.
                 run.folder.forget("extract", slug)
                 (run.folder.path / "origin" / slug).unlink(missing_ok=True)
@@ -114,7 +121,8 @@ def _assets(
                 return write(extraction, run, table)
 
             for table, manifest in current.each(planned, work):
-                yield _result(chosen[table.slug], run, extraction, table, manifest)
+                if table.slug in chosen:
+                    yield _result(chosen[table.slug], run, extraction, table, manifest)
 
     return extract_op
 
@@ -154,32 +162,33 @@ def opened(run: Run, slugs: Collection[str], cached: str | None) -> Iterator[Ext
     """
     with run.folder.lock():
         extraction = _reopen(run) or _begin(run, slugs, cached)
-    try:
-        yield extraction
-    finally:
-        extraction.reader.close()
+    yield extraction
 
 
 def _reopen(run: Run) -> Extraction | None:
     folder = run.folder
     if not (folder.path / "plan.json").exists() or not folder.snapshot.exists():
         return None
-    reader = open_source(run.migration.config.source).open_snapshot(folder.snapshot)
+    try:
+        reader = run.reader()
+    except SnapshotGoneError:
+        if folder.read_results("load", LoadResult):
+            # They stay loaded, and tables of two snapshots never go live together.
+            raise
+        return None
     return Extraction(reader, folder.catalog(), folder.plan())
 
 
 def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
     """Take the snapshot, look at every table of it, and plan."""
-    folder, config = run.folder, run.migration.config
+    folder = run.folder
     started = time.monotonic()
-    source = open_source(config.source)
+    source = run.migration.source()
     reader = taken_over(source, folder) or source.take_snapshot(folder.snapshot)
+    replaced = frozenset(folder.read_results("extract", Manifest))
     try:
         snapshot = reader.snapshot
-        record = SourceResult(
-            source.kind, snapshot.source, snapshot.id, snapshot.taken_at, snapshot.bytes
-        )
-        folder.write_result("source", "all", record)
+        folder.write_result("source", "all", source_result(source.kind, snapshot))
         catalog = reader.catalog()
         folder.write_catalog(catalog)
         run.note_seconds("snapshot", started)
@@ -201,7 +210,8 @@ def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
     except BaseException:
         reader.close()
         raise
-    return Extraction(reader, catalog, plan, begun)
+    run.keep(reader)
+    return Extraction(reader, catalog, plan, begun, replaced)
 
 
 def profiled(

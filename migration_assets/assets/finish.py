@@ -1,7 +1,6 @@
 """Finish a target: constraints, swap into the schema that readers use, evidence and report."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import dagster as dg
@@ -21,7 +20,7 @@ from migration_assets.errors import InputError, NotProvenError
 from migration_assets.home import Migration, prune
 from migration_assets.postgres import marker, swap
 from migration_assets.postgres.connect import session
-from migration_assets.sources import open_source
+from migration_assets.sources.base import SnapshotGoneError, SnapshotReader
 from migration_assets.state import State
 
 
@@ -99,19 +98,30 @@ def _withdrawn(
     """Take back translated objects that do not mean the same; returns the results of the rest."""
     if run.folder.catalog().dialect == POSTGRES:
         return done
-    source = open_source(run.migration.config.source)
-    with closing(source.open_snapshot(run.folder.snapshot)) as reader:
-        withdrawn, kept = translated.withdraw(
-            reader,
-            run.target(target),
-            run.incoming(target),
-            planned,
-            done,
-            {slug: m.quarantined for slug, m in run.folder.manifests().items() if m.quarantined},
-        )
+    withdrawn, kept = translated.withdraw(
+        _original(run),
+        run.target(target),
+        run.incoming(target),
+        planned,
+        done,
+        {slug: m.quarantined for slug, m in run.folder.manifests().items() if m.quarantined},
+    )
     run.folder.write_withdrawn(withdrawn)
     constraints.write_results(run.folder, kept)
     return kept
+
+
+def _original(run: Run) -> SnapshotReader:
+    """The snapshot, or the source as it is now if that lasted only as long as its connections.
+
+    What differs then because it was written to since is withdrawn, and never kept wrongly.
+    """
+    try:
+        return run.reader()
+    except SnapshotGoneError:
+        source = run.migration.source()
+        run.keep(source.take_snapshot(run.folder.path / "later.json"))
+        return run.reader()
 
 
 def whole_plan(run: Run) -> Plan:

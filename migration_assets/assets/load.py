@@ -1,7 +1,6 @@
 """Load: Parquet into the incoming schema of a target, table by table."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from typing import Any
 
 import dagster as dg
@@ -19,7 +18,6 @@ from migration_assets.extract import open_parquet
 from migration_assets.home import Migration
 from migration_assets.postgres import marker
 from migration_assets.run_folder import RunFolder
-from migration_assets.sources import open_source
 from migration_assets.state import State
 
 BATCH = 50
@@ -163,9 +161,8 @@ def _load_rest(
         found = refusals.find(destination, incoming, table, parquet, error.line, most, run.progress)
         if not found:
             raise error
-        with closing(open_source(config.source).open_snapshot(folder.snapshot)) as reader:
-            source = folder.catalog().table(table.source)
-            left = set_aside(reader, source, table, manifest, parquet, found, run.folder)
+        source = folder.catalog().table(table.source)
+        left = set_aside(run.reader(), source, table, manifest, parquet, found, run.folder)
     with open_parquet(run.folder, left.path) as parquet:
         return generated.load_table(destination, incoming, table, parquet, run.progress)
 

@@ -23,6 +23,7 @@ from migration_assets.home import Migration
 from migration_assets.postgres.connect import Target, resolve_target
 from migration_assets.progress import Progress
 from migration_assets.run_folder import RunFolder
+from migration_assets.sources.base import SnapshotReader
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,6 +56,7 @@ class Run:
     started: datetime
     progress: Progress
     _targets: dict[str, Target] = field(default_factory=dict, repr=False)
+    _readers: list[SnapshotReader] = field(default_factory=list, repr=False)
 
     def incoming(self, target: str) -> str:
         """The schema that this run loads into before the swap."""
@@ -84,10 +86,27 @@ class Run:
         """Write evidence and report as things stand."""
         return write_evidence(self.migration, self.folder, self.job, self.started)
 
+    def reader(self) -> SnapshotReader:
+        """The run's snapshot, open until the run ends: it may be no copy that can be opened again.
+
+        Raises:
+            SnapshotGoneError: it is none, and the process that took it has ended.
+        """
+        if not self._readers:
+            source = self.migration.source()
+            self.keep(source.open_snapshot(self.folder.snapshot))
+        return self._readers[-1]
+
+    def keep(self, reader: SnapshotReader) -> None:
+        """Make ``reader`` the run's snapshot."""
+        self._readers.append(reader)
+
     def close(self) -> None:
-        """Let tasks that still run end soon, and show the last state."""
+        """Let tasks that still run end soon, show the last state, and end the snapshot."""
         self.progress.stop()
         self.progress.flush()
+        for reader in self._readers:
+            reader.close()
 
 
 def continued_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

@@ -17,9 +17,9 @@ from migration_assets.state import State
 def command(source: str, target: str | None, schema: str | None) -> None:
     """Write a commented defs.yaml for SOURCE into the migration home.
 
-    SOURCE is a URL such as sqlite:///path/to/app.db or csv:///path/to/folder. No target is
-    touched. The migration is then in the Dagster UI (migration-assets ui); edit the file as you
-    like.
+    SOURCE is a URL: sqlite:///path/to/app.db, mysql://user@host/database or csv:///folder.
+    No target is touched. The migration is then in the Dagster UI (migration-assets ui); edit the
+    file as you like.
     """
     database = open_source(source)
     database.check()
@@ -30,5 +30,6 @@ def command(source: str, target: str | None, schema: str | None) -> None:
     catalog = database.reflect()
     tables = [table.name for table in catalog.tables]
     migration = homes.create(home, name, database.location, target, schema, tables)
+    homes.keep_source_password(migration, source)
     State(catalog).write(migration.state)
     click.echo(f"{migration.defs_yaml}: {len(tables)} tables")

@@ -67,10 +67,10 @@ def local_run(
         InputError: the source, or the named migration, is not usable, or does not fit into the
             existing schema.
     """
-    source = open_source(source_url)
-    source.check()
     migration = home.load(home.home_path(), name) if name else None
-    config = migration.config if migration else MigrationConfig(name="plan", source=source_url)
+    source = open_source(source_url, migration.kept_password if migration else None)
+    source.check()
+    config = migration.config if migration else MigrationConfig(name="plan", source=source.location)
     if existing:
         config = config.model_copy(update={"schema_mode": "existing"})
     with tempfile.TemporaryDirectory(prefix="migration_assets_") as temporary:

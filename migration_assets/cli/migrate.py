@@ -53,9 +53,9 @@ def command(
 ) -> int:
     """Move SOURCE into PostgreSQL and prove it.
 
-    SOURCE is a URL such as sqlite:///path/to/app.db or csv:///path/to/folder. It is only read.
-    The run is in the Dagster UI's history afterwards (migration-assets ui) and can be re-executed
-    there.
+    SOURCE is a URL: sqlite:///path/to/app.db, mysql://user@host/database or csv:///folder.
+    It is only read. The run is in the Dagster UI's history afterwards (migration-assets ui) and
+    can be re-executed there.
 
     Exit codes: 0 complete and proven, 1 not proven, 2 bad input (nothing written), 3 broken off
     (the target is as it was).
@@ -152,9 +152,11 @@ def _prepared(
         InputError: one of them is not usable; nothing was written then.
     """
     source = open_source(source_url)
-    source.check()
     home = homes.home_path()
     name, migration = homes.choose(home, source.location, target_url, schema)
+    if migration is not None:
+        source = open_source(source_url, migration.kept_password)
+    source.check()
     catalog = source.reflect()
     if migration is not None:
         config = migration.config
@@ -168,6 +170,7 @@ def _prepared(
     migration = migration or homes.create(
         home, name, source.location, target_url, schema, [table.name for table in catalog.tables]
     )
+    homes.keep_source_password(migration, source_url)
     if target_url:
         homes.keep_password(migration, target_url)
     _keep_catalog(migration, catalog, structure)
@@ -256,7 +259,7 @@ def run_rehearsal(
             run_lock.held(migration, run_id),
             recorded(migration.home),
             # Beside what follows: Dagster takes two seconds to import and to define the run.
-            taken_ahead(open_source(migration.config.source), folder),
+            taken_ahead(migration.source(), folder),
         ):
             from migration_assets.launch import launch
 

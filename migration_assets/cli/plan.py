@@ -57,10 +57,10 @@ def command(
 ) -> int:
     """Print what becomes of SOURCE: types, reasons, anomalies, what does not come along.
 
-    SOURCE is a URL such as sqlite:///path/to/app.db or csv:///path/to/folder. A copy of it is
-    read, no target is needed. With --target, or schema_mode: existing in defs.yaml, the tables are
-    there already: every column is shown with the one that it goes to, and the exit code is 2 if
-    one has none.
+    SOURCE is a URL: sqlite:///path/to/app.db, mysql://user@host/database or csv:///folder.
+    A snapshot of it is read, no target is needed. With --target, or schema_mode: existing in
+    defs.yaml, the tables are there already: every column is shown with the one that it goes to,
+    and the exit code is 2 if one has none.
     With --diff the exit code is 1 if anything is different, else 0.
     """
     if as_sql and (as_json or old is not None or target is not None):

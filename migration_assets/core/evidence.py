@@ -72,7 +72,14 @@ class SourceEvidence(Record):
         description="Id of the snapshot everything was read from; null if none was taken."
     )
     taken_at: str | None = Field(description="When the snapshot was taken, ISO 8601 in UTC.")
-    bytes: int | None = Field(description="Size of the snapshot, in bytes.")
+    bytes: int | None = Field(description="Size of the snapshot, in bytes; null if it is no copy.")
+    position: str | None = Field(
+        default=None,
+        description="Where the source's log of changes stood (binary log, GTID); null without one.",
+    )
+    notes: tuple[str, ...] = Field(
+        default=(), description="What of the snapshot is less than it could be, one line each."
+    )
 
 
 class TargetEvidence(Record):

@@ -219,6 +219,8 @@ class SourceResult:
     snapshot_id: str
     taken_at: str
     bytes: int | None = None
+    position: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

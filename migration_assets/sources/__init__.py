@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from migration_assets.errors import InputError
 from migration_assets.sources.base import Source
 
+_MYSQL = re.compile(r"mysql|mariadb")
 
-def open_source(url: str) -> Source:
+
+def open_source(url: str, kept_password: Path | None = None) -> Source:
     """Return the adapter for ``url`` without opening the source.
+
+    Args:
+        url: where the source is.
+        kept_password: a file with the password, used if it exists and the URL names no other.
 
     Raises:
         InputError: the scheme is not one of those supported.
@@ -21,13 +30,31 @@ def open_source(url: str) -> Source:
         from migration_assets.sources.csv import CsvSource
 
         return CsvSource.from_url(url)
+    if _MYSQL.match(scheme):
+        from migration_assets.sources.mysql import MySQLSource
+
+        return MySQLSource.from_url(url, kept_password)
     raise InputError(
-        f"source {scheme}: is not supported; give sqlite:///path/to/file.db or csv:///path/to/folder"
+        f"source {scheme}: is not supported; give sqlite:///path/to/file.db, "
+        "mysql://user@host:3306/database or csv:///path/to/folder"
     )
 
 
+def password_in(url: str) -> str | None:
+    """The password that stands in the URL of a source, None for none.
+
+    Raises:
+        InputError: it is no URL of a source.
+    """
+    if not _MYSQL.match(url.lower()):
+        return None
+    from migration_assets.sources.mysql.address import parse
+
+    return parse(url).password
+
+
 def absolute_url(url: str) -> str:
-    """The same source from any working folder: the path of a file is made absolute.
+    """The same source from any working folder, without a password: paths are made absolute.
 
     Raises:
         InputError: the scheme is not one of those supported.
@@ -41,5 +68,4 @@ def absolute_url(url: str) -> str:
         from migration_assets.sources.csv import CsvSource
 
         return CsvSource.from_url(url).absolute
-    open_source(url)
-    return url
+    return open_source(url).location

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.profile import Lane
-from migration_assets.core.results import ColumnFacts
+from migration_assets.core.results import ColumnFacts, SourceResult
+from migration_assets.errors import BrokenOffError
 
 BATCH_ROWS = 32_768
 """Rows of one raw batch: large enough to be fast, small enough to keep memory flat."""
@@ -23,6 +24,10 @@ class LanesMissing(Exception):
     def __init__(self, table: str, columns: Sequence[str]) -> None:
         super().__init__(f'table "{table}": more storage classes than asked for in {list(columns)}')
         self.columns = tuple(columns)
+
+
+class SnapshotGoneError(BrokenOffError):
+    """A snapshot that lived only as long as its connections is no more."""
 
 
 class QueryError(Exception):
@@ -38,12 +43,29 @@ class Snapshot:
         taken_at: ISO 8601 in UTC.
         bytes: size of the copy or None.
         source: the source's location without credentials.
+        position: where the source's log of changes stood, None if it keeps none or is a file.
+        notes: what is less than it could be, in readable lines.
     """
 
     id: str
     taken_at: str
     bytes: int | None
     source: str
+    position: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def source_result(kind: str, snapshot: Snapshot) -> SourceResult:
+    """The record of a run about what it read."""
+    return SourceResult(
+        kind,
+        snapshot.source,
+        snapshot.id,
+        snapshot.taken_at,
+        snapshot.bytes,
+        snapshot.position,
+        snapshot.notes,
+    )
 
 
 @dataclass(frozen=True)
@@ -145,7 +167,15 @@ class Source(Protocol):
         """The catalog straight from the source, for definitions and ``init``, without a copy."""
 
     def take_snapshot(self, path: Path) -> SnapshotReader:
-        """Copy one consistent state of the source to ``path`` and open it."""
+        """Take one consistent state of the source and open it.
+
+        A copy of it, or where there can be none a record of what it is, is left at ``path``.
+        """
 
     def open_snapshot(self, path: Path) -> SnapshotReader:
-        """Open a snapshot that :meth:`take_snapshot` made before."""
+        """Open a snapshot that :meth:`take_snapshot` made before.
+
+        Raises:
+            SnapshotGoneError: the source's snapshots last only as long as the process that took
+                them, and the source has, or may have, changed since.
+        """

@@ -1,0 +1,226 @@
+"""One point in time of a whole server, held still by transactions on several connections.
+
+InnoDB gives every transaction its own view of the data from ``START TRANSACTION WITH CONSISTENT
+SNAPSHOT`` on (MySQL manual, "Consistent Nonlocking Reads"). For several connections to see the
+same, all of them begin while a global read lock lets nobody write; it is held for some
+milliseconds. An account without that right (RELOAD) gets one connection, whose one transaction is
+as consistent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pymysql
+from pymysql.constants import ER
+
+from migration_assets.sources.base import Snapshot
+from migration_assets.sources.mysql.address import Address
+from migration_assets.sources.mysql.connect import (
+    Connection,
+    connect,
+    is_denied,
+    number,
+    rows,
+    text,
+)
+
+CONNECTIONS = 4
+"""Of one snapshot: two that read a table, one that counts it meanwhile, one for all else."""
+READERS = 2
+LOCK_SECONDS = 5
+"""How long others may be held up by our waiting for the lock; long queries are not waited for."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept of a snapshot in the run folder.
+
+    Attributes:
+        snapshot: its id and time.
+        server: hash of the server's own identity and the database.
+        position: GTID set or binary log position, None where there is no binary log.
+    """
+
+    snapshot: Snapshot
+    server: str
+    position: str | None
+
+    def write(self, path: Path) -> None:
+        """Keep it as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """Read what :meth:`write` wrote; raises OSError."""
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields["snapshot"]["notes"] = tuple(fields["snapshot"]["notes"])
+        return cls(Snapshot(**fields.pop("snapshot")), **fields)
+
+
+class Connections:
+    """The connections of one snapshot; each is used by one thread at a time."""
+
+    def __init__(self, connections: list[Connection]) -> None:
+        self._all = connections
+        self._free: queue.LifoQueue[Connection] = queue.LifoQueue()
+        self._taking = threading.Lock()
+        for connection in connections:
+            self._free.put(connection)
+
+    @contextmanager
+    def one(self) -> Iterator[Connection]:
+        """A connection for the block; waits until one is free."""
+        with self.several(1) as (connection,):
+            yield connection
+
+    @property
+    def readers(self) -> int:
+        """How many of them one table may be read by."""
+        return READERS if len(self._all) > READERS else 1
+
+    @contextmanager
+    def several(self, count: int) -> Iterator[list[Connection]]:
+        """Some connections for the block; nobody else gets any while it waits for all of them."""
+        with self._taking:
+            connections = [self._free.get() for _ in range(count)]
+        try:
+            yield connections
+        finally:
+            for connection in connections:
+                self._free.put(connection)
+
+    def close(self) -> None:
+        """End the snapshot."""
+        for connection in self._all:
+            _close(connection)
+
+
+def take(address: Address) -> tuple[Connections, Record]:
+    """Begin a snapshot.
+
+    Raises:
+        InputError: the server is not there or refuses the account.
+        pymysql.err.MySQLError: it refuses what is asked of it.
+    """
+    connections = [connect(address)]
+    notes: list[str] = []
+    try:
+        with _locked(address, notes) as locked:
+            if locked:
+                connections += [connect(address) for _ in range(CONNECTIONS - 1)]
+            taken_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+            for connection in connections:
+                connection.query("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                connection.query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+            position = _position(connections[0], locked)
+        server = _server(connections[0])
+        notes += _not_held(connections[0])
+    except BaseException:
+        for connection in connections:
+            _close(connection)
+        raise
+    # The same position of the same server is the same content.
+    origin = f"{server} {position}" if position else f"{server} {taken_at} {uuid.uuid4()}"
+    snapshot = Snapshot(
+        id=hashlib.sha256(origin.encode()).hexdigest()[:16],
+        taken_at=taken_at,
+        bytes=None,
+        source=address.location,
+        position=position,
+        notes=tuple(notes),
+    )
+    return Connections(connections), Record(snapshot, server, position)
+
+
+@contextmanager
+def _locked(address: Address, notes: list[str]) -> Iterator[bool]:
+    """Let nobody write while the block runs, if that can be had; yields whether it can."""
+    connection = connect(address)
+    try:
+        connection.query(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
+        try:
+            connection.query("FLUSH TABLES WITH READ LOCK")
+        except pymysql.err.MySQLError as error:
+            if is_denied(error):
+                why = "the account lacks the right RELOAD"
+            elif number(error) == ER.LOCK_WAIT_TIMEOUT:
+                why = f"a statement of somebody else's ran for more than {LOCK_SECONDS} s"
+            else:
+                raise
+            notes.append(
+                f"read over one connection: {why}, without which several can not begin at the "
+                "same moment"
+            )
+            yield False
+            return
+        yield True
+        connection.query("UNLOCK TABLES")
+    finally:
+        # The lock ends with its connection, whatever happened.
+        _close(connection)
+
+
+def _not_held(connection: Connection) -> list[str]:
+    """A note on the tables whose engine knows no transactions."""
+    found = rows(
+        connection,
+        "SELECT t.TABLE_NAME FROM information_schema.TABLES AS t"
+        " JOIN information_schema.ENGINES AS e ON e.ENGINE = t.ENGINE"
+        " WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_TYPE <> 'VIEW'"
+        " AND COALESCE(e.TRANSACTIONS, 'NO') <> 'YES' ORDER BY t.TABLE_NAME",
+    )
+    if not found:
+        return []
+    names = ", ".join(text(name) for (name,) in found)
+    return [f"tables of an engine without transactions are not held still: {names}"]
+
+
+def _position(connection: Connection, locked: bool) -> str | None:
+    """Where the binary log stood, as far as the account may know it."""
+
+    def ask(statement: str) -> list[tuple[bytes | None, ...]]:
+        try:
+            return rows(connection, statement)
+        except pymysql.err.MySQLError:
+            # Another version's statement, or a right that is missing: the next one may do.
+            return []
+
+    # MariaDB keeps the position of this very transaction, so that no lock is needed.
+    found = {text(k): text(v) for k, v in ask("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'")}
+    file = found.get("Binlog_snapshot_file", "")
+    if file:
+        gtid = found.get("Binlog_snapshot_gtid_executed", "")
+        place = f"{file}:{found.get('Binlog_snapshot_position', '')}"
+        return f"{place} {gtid}".strip()
+    if not locked:
+        return None
+    for statement in ("SHOW MASTER STATUS", "SHOW BINARY LOG STATUS"):
+        for row in ask(statement):
+            gtid = text(row[4]).replace("\n", "") if len(row) > 4 else ""
+            return f"{text(row[0])}:{text(row[1])} {gtid}".strip()
+    return None
+
+
+def _server(connection: Connection) -> str:
+    """A hash that tells this server and database from others."""
+    identity = "@@hostname, @@port, @@datadir, DATABASE()"
+    try:
+        row = rows(connection, f"SELECT @@server_uuid, {identity}")[0]
+    except pymysql.err.MySQLError:
+        row = rows(connection, f"SELECT @@server_id, {identity}")[0]
+    return hashlib.sha256("\0".join(map(text, row)).encode()).hexdigest()[:16]
+
+
+def _close(connection: Connection) -> None:
+    with suppress(pymysql.err.MySQLError, OSError):
+        connection.close()

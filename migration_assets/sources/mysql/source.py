@@ -1,0 +1,98 @@
+"""A database of a MySQL or MariaDB server as a source."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from migration_assets.core.catalog import Catalog
+from migration_assets.errors import InputError
+from migration_assets.sources.base import SnapshotGoneError
+from migration_assets.sources.mysql import connect, snapshot
+from migration_assets.sources.mysql.address import Address, parse
+from migration_assets.sources.mysql.reader import MySQLReader
+from migration_assets.sources.mysql.reflect import reflect
+
+
+class MySQLSource:
+    """One database of a server; only read.
+
+    Attributes:
+        kind: ``mysql``, for MariaDB too.
+        location: the URL without the password.
+        address: all of the URL.
+        copies: false, a snapshot is a transaction.
+    """
+
+    kind = "mysql"
+    copies = False
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.location = address.location
+
+    @classmethod
+    def from_url(cls, url: str, kept_password: Path | None = None) -> MySQLSource:
+        """Make a source from ``mysql://user:password@host:port/database``.
+
+        Args:
+            url: the URL.
+            kept_password: a file with the password, used if it exists and the URL names no other.
+
+        Raises:
+            InputError: it is no such URL.
+        """
+        return cls(replace(parse(url), kept_password=kept_password))
+
+    def check(self) -> None:
+        """Connect and look; see :func:`connect.connect` for what is raised."""
+        connection = connect.connect(self.address)
+        connection.close()
+
+    def reflect(self) -> Catalog:
+        """The catalog straight from the server.
+
+        Raises:
+            InputError: the server cannot be used, or the account sees nothing.
+        """
+        connection = connect.connect(self.address)
+        try:
+            with connect.errors(self.location):
+                return reflect(lambda statement: connect.rows(connection, statement)).catalog
+        finally:
+            connection.close()
+
+    def take_snapshot(self, path: Path) -> MySQLReader:
+        """Begin one transaction on several connections; a record of it is left at ``path``.
+
+        Raises:
+            InputError: the server cannot be used.
+            BrokenOffError: it was lost.
+        """
+        with connect.errors(self.location):
+            connections, record = snapshot.take(self.address)
+        record.write(path)
+        return MySQLReader(connections, record)
+
+    def open_snapshot(self, path: Path) -> MySQLReader:
+        """Read on after the transactions have ended, if nothing was written since.
+
+        The server's binary log tells: the same position is the same content.
+
+        Raises:
+            SnapshotGoneError: something was written, or the server keeps no such log.
+            InputError: there is no record at ``path``, or the server cannot be used.
+        """
+        try:
+            before = snapshot.Record.read(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"snapshot {path.name}: is not there any more") from error
+        with connect.errors(self.location):
+            connections, now = snapshot.take(self.address)
+        if now.position is None or (now.server, now.position) != (before.server, before.position):
+            connections.close()
+            why = "it was written to since" if now.position else "it keeps no binary log to tell"
+            raise SnapshotGoneError(
+                f"the snapshot of {self.location} ended with the process that read it, and {why}"
+            )
+        return MySQLReader(connections, before)

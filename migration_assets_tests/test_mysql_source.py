@@ -1,0 +1,386 @@
+"""What is read of a MySQL server: every type in its lane, every charset, one snapshot of it all."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+
+from migration_assets.core.catalog import Kind
+from migration_assets.core.profile import Lane
+from migration_assets.errors import BrokenOffError, InputError
+from migration_assets.facts import FactsCollector
+from migration_assets.sources import open_source
+from migration_assets.sources.base import LanesMissing, SnapshotGoneError, SnapshotReader
+from migration_assets.sources.mysql import connect, wire
+from migration_assets.sources.mysql.address import parse
+from migration_assets_tests.mysql_server import MySQLDatabase, MySQLServer
+
+ALL = {lane: lane for lane in Lane}
+TYPES: list[tuple[str, Kind, dict[str, Any]]] = [
+    # declared, kind, SQL literal -> value read
+    ("tinyint(1)", Kind.INTEGER, {"-128": -128, "1": 1}),
+    ("tinyint unsigned", Kind.INTEGER, {"255": 255}),
+    ("int zerofill", Kind.INTEGER, {"42": 42}),
+    ("bigint", Kind.INTEGER, {"-9223372036854775808": -(2**63), "9223372036854775807": 2**63 - 1}),
+    ("year", Kind.YEAR, {"1999": 1999, "0": 0}),
+    ("decimal(30,10)", Kind.DECIMAL, {"-1.5": b"-1.5000000000", "0": b"0.0000000000"}),
+    ("float", Kind.FLOAT, {"0.1": 0.10000000149011612, "16777217": 16777216.0}),
+    ("double", Kind.FLOAT, {"0.1": 0.1, "1.7976931348623157e308": 1.7976931348623157e308}),
+    ("bit(1)", Kind.BIT, {"b'1'": 1, "b'0'": 0}),
+    ("bit(12)", Kind.BIT, {"b'101'": b"\x00\x05"}),
+    ("date", Kind.DATE, {"'0000-00-00'": b"0000-00-00", "'2024-02-00'": b"2024-02-00"}),
+    ("datetime(6)", Kind.DATETIME, {"'1000-01-01 0:0:0.5'": b"1000-01-01 00:00:00.500000"}),
+    ("timestamp", Kind.DATETIME, {"'2024-07-01 12:00:00'": b"2024-07-01 12:00:00"}),
+    ("time(2)", Kind.TIME, {"'-838:59:59'": b"-838:59:59.00"}),
+    ("char(5)", Kind.TEXT, {"'a '": b"a", "''": b""}),
+    ("varchar(9)", Kind.TEXT, {"'\u00e4 '": "\u00e4 ".encode(), "_binary X'C328'": None}),
+    ("longtext", Kind.TEXT, {"REPEAT('x', 70000)": b"x" * 70000}),
+    ("varbinary(9)", Kind.BINARY, {"X'00ff'": b"\x00\xff"}),
+    ("binary(3)", Kind.BINARY, {"X'01'": b"\x01\x00\x00"}),
+    ("enum('b','a','it''s')", Kind.ENUM, {"'it''s'": b"it's", "''": b""}),
+    ("set('x','y')", Kind.SET, {"'y,x'": b"x,y", "''": b""}),
+    ("point", Kind.GEOMETRY, {
+        "ST_GeomFromText('POINT(1 2)', 4326)": struct.pack("<IBIdd", 4326, 1, 1, 1, 2),
+    }),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def database(mysql_server: MySQLServer) -> Iterator[MySQLDatabase]:
+    """A database for all tests of this module."""
+    with mysql_server.database() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def connection(database: MySQLDatabase) -> Iterator[Any]:
+    """A connection that may store what is out of range."""
+    with closing(database.connect()) as made, made.cursor() as cursor:
+        cursor.execute("SET SESSION sql_mode = '', time_zone = '+00:00'")
+        yield made
+
+
+@pytest.fixture
+def reader(database: MySQLDatabase, tmp_path: Path) -> Iterator[SnapshotReader]:
+    """A snapshot of what is there now."""
+    made = open_source(database.url).take_snapshot(tmp_path / "snapshot.db")
+    yield made
+    made.close()
+
+
+def execute(connection: Any, *statements: str) -> None:
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def read(reader: SnapshotReader, name: str, **lanes: tuple[Lane, ...]) -> dict[str, list[Any]]:
+    """Column -> its values, each by whichever lane holds it."""
+    table = reader.catalog().table(name)
+    asked = {**reader.expected_lanes(table), **lanes}
+    found: dict[str, list[Any]] = {column.name: [] for column in table.columns}
+    for batch in reader.read(table, asked):
+        for position, column in enumerate(table.columns):
+            own = [batch.column(f"{position}:{lane}").to_pylist() for lane in asked[column.name]]
+            found[column.name] += [
+                next((value for value in values if value is not None), None)
+                for values in zip(*own, strict=True)
+            ]
+    return found
+
+
+def test_every_type_comes_in_its_lane_as_it_is_stored_and_is_counted_by_the_server(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    columns = ", ".join(f"c{n} {declared}" for n, (declared, _, _) in enumerate(TYPES))
+    execute(connection, f"CREATE TABLE types (id int PRIMARY KEY AUTO_INCREMENT, {columns})")
+    for row in range(2):
+        values = [list(values)[row] if row < len(values) else "NULL" for _, _, values in TYPES]
+        values = [value.replace("_binary X'C328'", "NULL") for value in values]
+        execute(connection, f"INSERT INTO types VALUES ({row + 1}, {', '.join(values)})")
+    execute(connection, "INSERT INTO types (id) VALUES (7)")
+    with closing(open_source(database.url).take_snapshot(tmp_path / "s")) as reader:
+        table = reader.catalog().table("types")
+        found = read(reader, "types")
+        for number, (declared, kind, values) in enumerate(TYPES):
+            column = table.column(f"c{number}")
+            assert (column.type.kind, column.type.strict) == (kind, True), declared
+            expected = [*[*values.values(), None, None][:2], None]
+            assert repr(found[column.name]) == repr(expected), declared
+        collected: dict[tuple[int, str], FactsCollector] = {}
+        for batch in reader.read(table, reader.expected_lanes(table)):
+            for field, array in zip(batch.schema, batch.columns, strict=True):
+                position, _, lane = field.name.partition(":")
+                collected.setdefault((int(position), lane), FactsCollector()).add(array)
+        facts = reader.facts(table)
+        assert facts.rows == 3 and reader.next_value(table) == 8
+        for (position, lane), collector in collected.items():
+            name = table.columns[position].name
+            ours, theirs = collector.finish(), facts.columns[name][Lane(lane)]
+            for fact in ("values", "sum_low", "sum_high", "bytes"):
+                assert getattr(ours, fact) == getattr(theirs, fact), (name, fact)
+            if lane in {"int", "real"}:
+                assert float(ours.minimum or 0) == float(theirs.minimum or 0), name
+                assert float(ours.maximum or 0) == float(theirs.maximum or 0), name
+
+
+def test_unsigned_numbers_beyond_64_bits_with_sign_ask_for_the_text_lane(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    execute(
+        connection,
+        "CREATE TABLE wide (n bigint unsigned zerofill PRIMARY KEY)",
+        "INSERT INTO wide VALUES (5), (9223372036854775808), (18446744073709551615)",
+    )
+    with closing(open_source(database.url).take_snapshot(tmp_path / "s")) as reader:
+        table = reader.catalog().table("wide")
+        with pytest.raises(LanesMissing):
+            read(reader, "wide")
+        both = read(reader, "wide", n=(Lane.INT, Lane.TEXT))
+        assert both == {"n": [5, b"9223372036854775808", b"18446744073709551615"]}
+        facts = reader.facts(table).columns["n"]
+        assert (facts[Lane.INT].values, facts[Lane.TEXT].values) == (1, 2)
+        assert facts[Lane.TEXT].bytes == 39
+
+
+def test_texts_of_every_charset_come_as_utf8_and_bad_bytes_as_stored(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    stored = {
+        "latin1": (b"\x80\xe4\x81", "\u20ac\u00e4\x81".encode()),
+        "cp1251": (b"\xcf\xf0", "\u041f\u0440".encode()),
+        "gbk": (b"\xc4\xe3a", "\u4f60a".encode()),
+        "sjis": (b"\x83\x5c", "\u30bd".encode()),
+        "ucs2": (b"\x20\xac", "\u20ac".encode()),
+        "utf16": (b"\xd8\x3d\xde\x00", "\U0001f600".encode()),
+        "utf8mb3": (b"\xe2\x82\xac", "\u20ac".encode()),
+        "utf8mb4": (b"\xf0\x9f\x98\x80", "\U0001f600".encode()),
+        "greek": (b"a\xff", b"a\xff"),
+    }
+    columns = ", ".join(f"{name} varchar(9) CHARACTER SET {name}" for name in stored)
+    values = ", ".join(f"_{name} X'{raw.hex()}'" for name, (raw, _) in stored.items())
+    execute(
+        connection,
+        f"CREATE TABLE charsets (id int PRIMARY KEY, {columns})",
+        f"INSERT INTO charsets VALUES (1, {values}), (2{', NULL' * len(stored)})",
+    )
+    with closing(open_source(database.url).take_snapshot(tmp_path / "s")) as reader:
+        found = read(reader, "charsets")
+        for name, (_, expected) in stored.items():
+            assert found[name] == [expected, None], name
+        facts = reader.facts(reader.catalog().table("charsets"))
+        sizes = {name: facts.columns[name][Lane.TEXT].bytes for name in stored}
+        assert sizes == {name: len(expected) for name, (_, expected) in stored.items()}
+
+
+def test_rows_are_the_bytes_that_drivers_read_one_by_one(
+    connection: Any, database: MySQLDatabase
+) -> None:
+    """Lengths of one, three and four bytes, rows longer than a packet, and no rows."""
+    execute(
+        connection,
+        "CREATE TABLE lengths (id int PRIMARY KEY, a longblob, b text)",
+        "INSERT INTO lengths VALUES (1, NULL, ''), (2, REPEAT('a', 250), 'b'),"
+        " (3, REPEAT('a', 251), NULL), (4, REPEAT('c', 65536), 'd'), (5, '', NULL),"
+        " (6, REPEAT('e', 5000000), 'f'), (7, 'g', REPEAT('h', 60000))",
+        "INSERT INTO lengths VALUES (8, REPEAT('i', 16777207), 'j'),"
+        " (9, REPEAT('k', 16777210), 'l'), (10, NULL, NULL)",
+        "INSERT INTO lengths SELECT seq, REPEAT('m', seq % 300), seq FROM seq_11_to_2000",
+    )
+    statements = ["SELECT * FROM lengths ORDER BY id", "SELECT * FROM lengths WHERE id = 0"]
+    ours = connect.connect(parse(database.url))
+    readers: list[Any] = []
+    settings = {"use_unicode": False, "conv": {}, "max_allowed_packet": 1 << 30}
+    plain = database.connect(**settings)
+    readers.append(plain)
+    try:
+        import MySQLdb._mysql as mysqlclient
+    except ImportError:
+        pass
+    else:
+        server = database.server
+        readers.append(
+            mysqlclient.connect(
+                host=server.host,
+                port=server.port,
+                user=server.user,
+                password=server.password,
+                database=database.name,
+            )
+        )
+    for statement in statements:
+        chunks = list(wire.stream(ours, statement, 100))
+        columns = [[array.to_pylist() for array in chunk] for chunk in chunks]
+        found = [row for chunk in columns for row in zip(*chunk, strict=True)]
+        assert all(len(chunk[0]) <= 100 for chunk in chunks)
+        for reader in readers:
+            reader.query(statement)
+            if reader is plain:
+                expected = list(plain._result.rows)  # type: ignore[attr-defined]
+            else:
+                expected = list(reader.use_result().fetch_row(maxrows=0))
+            assert found == expected
+        # What is left of a result that nobody wants is no answer to the next question.
+        for _ in wire.stream(ours, statements[0], 10):
+            break
+        assert connect.rows(ours, "SELECT 1") == [(b"1",)]
+    for opened in (ours, *readers):
+        opened.close()
+
+
+def test_sums_over_two_tables_are_those_of_one_moment_while_money_moves_between_them(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    execute(
+        connection,
+        "CREATE TABLE left_side (id int PRIMARY KEY, money int)",
+        "CREATE TABLE right_side (id int PRIMARY KEY, money int)",
+        "INSERT INTO left_side SELECT seq, 100 FROM seq_1_to_500",
+        "INSERT INTO right_side SELECT seq, 0 FROM seq_1_to_500",
+    )
+    done = threading.Event()
+
+    def transfer() -> None:
+        with closing(database.connect(autocommit=False)) as writer, writer.cursor() as cursor:
+            number = 0
+            while not done.is_set():
+                number = number % 500 + 1
+                cursor.execute(f"UPDATE left_side SET money = money - 1 WHERE id = {number}")
+                cursor.execute(f"UPDATE right_side SET money = money + 1 WHERE id = {number}")
+                writer.commit()
+
+    thread = threading.Thread(target=transfer)
+    thread.start()
+    try:
+        for attempt in range(5):
+            source = open_source(database.url)
+            with closing(source.take_snapshot(tmp_path / f"{attempt}")) as reader:
+                left, right = (read(reader, f"{side}_side")["money"] for side in ("left", "right"))
+                tables = [reader.catalog().table(f"{side}_side") for side in ("left", "right")]
+                sums = [reader.facts(table).columns["money"][Lane.INT].sum_low for table in tables]
+                # By its other connections too, while this one is taken.
+                streams = [reader.read(table, reader.expected_lanes(table)) for table in tables]
+                again = [sum(next(s).column("1:int").to_pylist()) for s in streams]
+                for stream in streams:
+                    stream.close()  # type: ignore[attr-defined]
+            assert sum(left) + sum(right) == 50_000
+            assert again == [sum(left), sum(right)]
+            assert sum(sum_ or 0 for sum_ in sums) == 50_000
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_a_large_table_is_read_in_ranges_of_its_key_whole_and_in_one_order(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    execute(
+        connection,
+        "CREATE TABLE many (id int PRIMARY KEY, t text)",
+        "INSERT INTO many SELECT seq * 7 - 100, seq FROM seq_1_to_100000",
+    )
+    with closing(open_source(database.url).take_snapshot(tmp_path / "s")) as reader:
+        table = replace(reader.catalog().table("many"), rows=10_000_000)
+        lanes = reader.expected_lanes(table)
+        once, again = (
+            [batch.column("0:int").to_pylist() for batch in reader.read(table, lanes)]
+            for _ in range(2)
+        )
+        assert once == again and len(once) == 4
+        assert once[0][0] == -93 and once[1][0] > 300_000
+        assert sorted(n for batch in once for n in batch) == [n * 7 - 100 for n in range(1, 100001)]
+        # The rest of both is thrown away when the reading ends early.
+        batches = reader.read(table, lanes)
+        next(batches)
+        batches.close()  # type: ignore[attr-defined]
+        assert reader.facts(table).rows == 100_000
+
+
+def test_a_value_that_the_server_would_cut_to_nothing_is_bad_input(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    execute(
+        connection,
+        "CREATE TABLE cut (id int PRIMARY KEY, t longtext CHARACTER SET latin1)",
+        "INSERT INTO cut VALUES (1, REPEAT(_latin1 X'e4', 700000))",
+        "SET @before = @@global.max_allowed_packet",
+        "SET GLOBAL max_allowed_packet = 1048576",
+    )
+    try:
+        with (
+            closing(open_source(database.url).take_snapshot(tmp_path / "s")) as reader,
+            pytest.raises(InputError, match=r'"cut": .*max_allowed_packet above the longest value'),
+        ):
+            read(reader, "cut")
+    finally:
+        execute(connection, "SET GLOBAL max_allowed_packet = @before")
+
+
+def test_a_snapshot_is_opened_again_only_if_nothing_was_written_since(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    source, path = open_source(database.url), tmp_path / "snapshot.db"
+    execute(connection, "CREATE TABLE later (id int PRIMARY KEY)")
+    with closing(source.take_snapshot(path)) as reader:
+        first = reader.snapshot
+    assert first.position is not None and first.notes == ()
+    with closing(source.open_snapshot(path)) as reader:
+        assert reader.snapshot == first
+    execute(connection, "INSERT INTO later VALUES (1)")
+    with pytest.raises(SnapshotGoneError, match="written to since"):
+        source.open_snapshot(path)
+    assert "p%40ss" not in path.read_text()
+
+
+def test_without_the_right_to_lock_one_connection_reads_it_all_and_says_so(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    execute(
+        connection,
+        "CREATE USER IF NOT EXISTS 'only_reads'@'%' IDENTIFIED BY 'x'",
+        f"GRANT SELECT, SHOW VIEW ON `{database.name}`.* TO 'only_reads'@'%'",
+        "CREATE TABLE plain (id int PRIMARY KEY) ENGINE = MyISAM",
+        "INSERT INTO plain VALUES (1), (2)",
+    )
+    server = database.server
+    url = f"mysql://only_reads:x@{server.host}:{server.port}/{database.name}"
+    with closing(open_source(url).take_snapshot(tmp_path / "s")) as reader:
+        assert "RELOAD" in reader.snapshot.notes[0]
+        assert "not held still: plain" in reader.snapshot.notes[1]
+        assert read(reader, "plain") == {"id": [1, 2]}
+    execute(connection, "DROP USER 'only_reads'@'%'")
+
+
+def test_a_server_that_goes_away_in_the_middle_is_named_and_ends_the_run(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    execute(
+        connection,
+        "CREATE TABLE long_one (id int PRIMARY KEY, t text)",
+        "INSERT INTO long_one SELECT seq, REPEAT('x', 1000) FROM seq_1_to_60000",
+    )
+    with closing(open_source(database.url).take_snapshot(tmp_path / "s")) as reader:
+        table = reader.catalog().table("long_one")
+        batches = reader.read(table, reader.expected_lanes(table))
+        next(batches)
+        for (number,) in _reading(connection, database.name):
+            execute(connection, f"KILL {number}")
+        with pytest.raises(BrokenOffError, match='table "long_one": the source\'s server was lost'):
+            list(batches)
+
+
+def _reading(connection: pymysql.connections.Connection[Any], name: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT id FROM information_schema.processlist WHERE db = %s AND id <> CONNECTION_ID()",
+            (name,),
+        )
+        return cursor.fetchall()
