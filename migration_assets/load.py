@@ -6,7 +6,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -56,12 +56,26 @@ def prepare(
     plan_digest: str | None = None,
     snapshot_id: str | None = None,
     who: str | None = None,
-) -> None:
+    anew: Callable[[], object] | None = None,
+) -> str:
     """Make the incoming schema, log the run, and drop what earlier runs left behind.
 
     May be called again for the same run: what is there stays. An incoming schema of an earlier
     run of the same migration is dropped if that run has finished, or has begun more than
     UNFINISHED_DAYS ago, and no connection works in it.
+
+    Args:
+        target: the database and the schema that readers use.
+        incoming: the schema to make.
+        run_id: the root run id.
+        migration: the migration's name.
+        plan_digest: for the log.
+        snapshot_id: for the log.
+        who: for the log.
+        anew: called if the schema is not there, before it is.
+
+    Returns:
+        PostgreSQL's version.
 
     Raises:
         InputError: no right to create, or a schema of that name that is not this run's.
@@ -81,6 +95,8 @@ def prepare(
             )
             mark = marker.Mark(migration, run_id, marker.Role.INCOMING)
             if not marker.schema_exists(cursor, incoming):
+                if anew:
+                    anew()
                 cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(incoming)))
                 marker.write_mark(cursor, incoming, mark)
             elif marker.read_mark(cursor, incoming) != mark:
@@ -91,6 +107,7 @@ def prepare(
         connection.commit()
         for schema in left:
             marker.drop_schema(connection, schema)
+        return str(connection.get_parameter_status("server_version"))
 
 
 def load_table(

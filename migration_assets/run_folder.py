@@ -164,6 +164,11 @@ class RunFolder:
         self.refused_part(slug).unlink(missing_ok=True)
         self.forget_constraints()
 
+    def forget_loads(self) -> None:
+        """Drop what is known of all loads: the schema that they went into is not there."""
+        for path in (self.path / "results" / "load").glob("*.json"):
+            self.forget_table(path.stem)
+
     def forget_constraints(self) -> None:
         """Drop what is known of the target as a whole: from its constraints to its swap."""
         for stage in ("constraints", "structure", "objects", "swap"):

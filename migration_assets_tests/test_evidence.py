@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from migration_assets import home as homes
 from migration_assets import reports
+from migration_assets.assets.report import write_evidence
 from migration_assets.core import evidence as ev
 from migration_assets.core.config import TargetConfig
 from migration_assets.core.results import (
@@ -28,6 +31,7 @@ from migration_assets.reports import evidence_docs
 from migration_assets.run_folder import RunFolder
 from migration_assets_tests.finished_run import (
     CONFIG,
+    STARTED,
     change,
     evidence_of,
     finished_run,
@@ -211,6 +215,15 @@ def test_verification_needs_neither_load_nor_swap(folder: RunFolder) -> None:
     assert evidence_of(folder).run.exit_code == 1
     planned = ("extract", "content", "values", "structure")
     assert evidence_of(folder, planned=planned).run.exit_code == 0
+
+
+def test_steps_that_fail_at_one_moment_all_leave_whole_evidence(
+    folder: RunFolder, tmp_path: Path
+) -> None:
+    migration = homes.Migration(tmp_path, tmp_path, CONFIG)
+    with ThreadPoolExecutor(4) as pool:
+        works = [pool.submit(write_evidence, migration, folder, "job", STARTED) for _ in range(8)]
+        assert {work.result().run.verdict for work in works} == {ev.Verdict.PROVEN}
 
 
 def test_changed_plan_is_said(folder: RunFolder) -> None:

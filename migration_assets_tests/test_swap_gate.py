@@ -152,6 +152,44 @@ def test_constraints_alone_after_the_swap_say_that_the_schema_is_gone(migration,
     assert users(pg_url, schema) == ["Ada", "Bob", "Zoë"]
 
 
+def test_table_loaded_again_after_its_schema_is_gone_does_not_go_live_without_the_others(
+    migration, pg_url, schema
+):
+    ask(
+        pg_url,
+        "CREATE SCHEMA {0}; CREATE TABLE {0}.report (day text PRIMARY KEY, total float8);"
+        " CREATE TABLE {0}.users (id bigint PRIMARY KEY, name text NOT NULL, born date);"
+        ' CREATE TABLE {0}."order items" (id bigint PRIMARY KEY, "user" bigint NOT NULL,'
+        ' "Preis" numeric(10, 2), note text)',
+        schema,
+    )
+    existing = configure(migration, "  schema_mode: existing\n  replace: true\n")
+    done, folder = run(existing, EVERYTHING)
+    assert done, failures(folder)
+    # The copies that were loaded are gone; new ones of the other tables would be empty.
+    one = dg.AssetKey(["shop", "staging", "report_"])
+    again = dg.AssetSelection.assets(one) | dg.AssetSelection.checks_for_assets(one) | FINISH
+    done, _ = run(existing, again, folder.path.name)
+    assert not done
+    assert "2 of 3 tables were not loaded by this run" in failures(folder)
+    assert users(pg_url, schema) == ["Ada", "Bob", "Zoë"]
+
+
+def test_rows_without_a_parent_end_each_attempt_where_the_policy_says_so(
+    migration, pg_url, schema, tmp_path
+):
+    with sqlite3.connect(tmp_path / "shop.db") as source:
+        source.execute("DELETE FROM users WHERE id = 7")
+    source.close()
+    strict = configure(migration, "  policies: {orphans: fail}\n")
+    done, folder = run(strict, EVERYTHING)
+    assert not done
+    done, _ = run(strict, EVERYTHING, folder.path.name)
+    assert not done
+    assert 'column "user": 1 rows have no parent' in failures(folder)
+    assert not is_live(pg_url, schema)
+
+
 def test_extracts_of_two_snapshots_are_not_mixed(migration, pg_url, schema, tmp_path):
     assert run(migration, tables("extract"))[0]
     with sqlite3.connect(tmp_path / "shop.db") as source:
@@ -179,6 +217,7 @@ def test_load_from_an_earlier_extract_goes_live_with_the_whole_ledger(
     found = Evidence.from_json(folder.evidence.read_bytes())
     assert found.run.verdict is Verdict.PROVEN
     assert found.ledger.entries == ledger.count(folder, "ledger") == 1
+    assert (found.target.server_version or "").split(".")[0].isdecimal()
     assert users(pg_url, schema) == ["Ada", "Bob", "Zoë", "Eve"]
 
 

@@ -96,6 +96,7 @@ def _assets(
         run: Run = getattr(context.resources, keys.run_resource)
         chosen = {slug: key for key, slug in wanted.items() if key in context.selected_asset_keys}
         with step(run, context, "convert") as current, opened(run, slugs, cached) as extraction:
+            _refuse_orphans(run, extraction)
             current.restart_clock()
             if extraction.plan.digest != cached and cached is not None:
                 context.log.warning(
@@ -201,7 +202,6 @@ def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
         folder.write_plan(plan)
         looked = structure.to_json() if structure else None
         State(catalog, profile, snapshot.id, looked).write(run.migration.state)
-        _refuse_orphans(catalog, profile, plan)
         run.note_seconds("read", started)
     except InputError:
         reader.close()
@@ -264,18 +264,22 @@ def profiled(
     return profile, plan, settled
 
 
-def _refuse_orphans(catalog: Catalog, profile: Profile, plan: Plan) -> None:
-    """End the run at rows without a parent where the policy says so."""
-    for table in plan.tables:
-        if table.policy("orphans") != "fail":
-            continue
+def _refuse_orphans(run: Run, extraction: Extraction) -> None:
+    """End the run, and each further attempt at it, at rows without a parent if the policy says so.
+
+    Raises:
+        NotProvenError: there are some; names table and key.
+    """
+    strict = [table for table in extraction.plan.tables if table.policy("orphans") == "fail"]
+    profile = run.folder.profile() if strict else Profile({})
+    for table in strict:
         for position, rows in profile.tables[table.source].orphans.items():
-            key = catalog.table(table.source).foreign_keys[position]
+            key = extraction.catalog.table(table.source).foreign_keys[position]
             if rows:
                 raise NotProvenError(
                     f'table "{table.source}", column "{", ".join(key.columns)}": {rows} rows have '
                     f'no parent in "{key.ref_table}", and the policy orphans is fail; mend the '
-                    "source, or choose not_valid or drop_key"
+                    "source, or choose not_valid or drop_key, then start a new run"
                 )
 
 

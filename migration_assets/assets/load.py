@@ -174,14 +174,17 @@ def prepare(run: Run, target: str, plan: Plan) -> None:
     with run.folder.lock():
         if not is_existing(run):
             marker.preflight(destination, run.migration.name)
-        load.prepare(
+        version = load.prepare(
             destination,
             run.incoming(target),
             run.id,
             run.migration.name,
             plan_digest=plan.digest,
             snapshot_id=source.snapshot_id if source else None,
+            # What earlier attempts loaded is gone with the schema that it was in.
+            anew=run.folder.forget_loads,
         )
+        run.note_server(target, version)
         if is_existing(run):
             prepare_existing(run, target, plan)
     own_objects.try_out(destination, run.incoming(target), plan)

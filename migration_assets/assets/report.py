@@ -32,15 +32,17 @@ def write_evidence(
     # Only at the end of a run, so that its start does not wait for templates.
     from migration_assets import reports
 
-    evidence = reports.build_evidence(
-        folder,
-        migration.config,
-        target,
-        folder.path.name,
-        job,
-        started,
-        datetime.now(UTC),
-        failure=failure,
-        broken_off=broken_off,
-    )
-    return reports.write(folder, evidence)
+    # Steps with processes of their own may fail at one moment.
+    with folder.lock():
+        evidence = reports.build_evidence(
+            folder,
+            migration.config,
+            target,
+            folder.path.name,
+            job,
+            started,
+            datetime.now(UTC),
+            failure=failure,
+            broken_off=broken_off,
+        )
+        return reports.write(folder, evidence)

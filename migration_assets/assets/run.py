@@ -71,10 +71,17 @@ class Run:
             target = resolve_target(
                 config.targets[name], schema, self.migration.folder, self.migration.home
             )
-            record = TargetResult(target.location, schema, self.incoming(name))
-            self.folder.write_result("target", "all", record)
+            before = self.folder.read_result("target", "all", TargetResult)
+            version = before.server_version if before else None
             self._targets[name] = target
+            self.note_server(name, version)
         return self._targets[name]
+
+    def note_server(self, name: str, version: str | None) -> None:
+        """Keep for the evidence where the target environment ``name`` is, and its version."""
+        target = self._targets[name]
+        record = TargetResult(target.location, target.schema, self.incoming(name), version)
+        self.folder.write_result("target", "all", record)
 
     def note_seconds(self, stage: str, started: float) -> None:
         """Add the seconds since ``started`` (``time.monotonic``) to those of a stage."""
