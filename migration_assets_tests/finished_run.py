@@ -28,8 +28,8 @@ from migration_assets.core.results import (
     TargetResult,
 )
 from migration_assets.core.types import PgType
+from migration_assets.evidence import build_evidence
 from migration_assets.ledger import LedgerWriter
-from migration_assets.reports import build_evidence
 from migration_assets.run_folder import RunFolder
 
 CONFIG = MigrationConfig(name="shop", source="sqlite:///data/shop.db")

@@ -21,12 +21,10 @@ def require_proof(run: Run, target: str) -> None:
     Raises:
         NotProvenError: something was not done, or did not hold; the message names it.
     """
-    # Only at the end of a run, so that its start does not wait for templates.
-    from migration_assets import reports
-    from migration_assets.reports.build import STAGES
-    from migration_assets.reports.write import miscounted
+    # Only at the end of a run, so that its start does not wait for it.
+    from migration_assets.evidence import STAGES, build_evidence, miscounted
 
-    evidence = reports.build_evidence(
+    evidence = build_evidence(
         run.folder,
         run.migration.config,
         target,

@@ -31,10 +31,11 @@ def write_evidence(
     """
     # Only at the end of a run, so that its start does not wait for templates.
     from migration_assets import reports
+    from migration_assets.evidence import build_evidence
 
     # Steps with processes of their own may fail at one moment.
     with folder.lock():
-        evidence = reports.build_evidence(
+        evidence = build_evidence(
             folder,
             migration.config,
             target,

@@ -66,11 +66,12 @@ def command(
         except BrokenOffError as error:
             broken = str(error)
         from migration_assets import reports
+        from migration_assets.evidence import build_evidence
         from migration_assets.reports.summary import print_summary
 
         evidence = reports.write(
             run.folder,
-            reports.build_evidence(
+            build_evidence(
                 run.folder,
                 run.config,
                 homes.TARGET,

@@ -1,8 +1,7 @@
-"""The result of a run: for machines (``evidence.json``), for people (``report.html``, terminal)."""
+"""How a result is shown: ``evidence.json``, ``report.html`` and the terminal."""
 
-from migration_assets.reports.build import build_evidence
 from migration_assets.reports.html import render_html
 from migration_assets.reports.summary import summarise
 from migration_assets.reports.write import write
 
-__all__ = ["build_evidence", "render_html", "summarise", "write"]
+__all__ = ["render_html", "summarise", "write"]

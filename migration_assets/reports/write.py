@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from migration_assets import ledger
 from migration_assets.core.evidence import Evidence, Verdict
+from migration_assets.evidence import miscounted
 from migration_assets.reports.html import LEDGER_SAMPLE, render_html
 from migration_assets.run_folder import RunFolder
 
@@ -55,24 +55,6 @@ def write(folder: RunFolder, evidence: Evidence) -> Evidence:
         render_html(written, _first_entries(folder.ledger), _first_entries(folder.quarantine)),
     )
     return written
-
-
-def miscounted(evidence: Evidence, entries: int, rows: int) -> Iterator[str]:
-    """A line for each of ledger and quarantine that does not hold what the extracts counted.
-
-    Args:
-        evidence: counts of the extracts.
-        entries: entries found in the ledger.
-        rows: rows found in the quarantine.
-    """
-    if not all(table.parquet for table in evidence.tables):
-        return
-    for what, counted, found in (
-        ("ledger entries", evidence.ledger.entries, entries),
-        ("quarantined rows", evidence.quarantine.rows, rows),
-    ):
-        if counted != found:
-            yield f"{counted:,} {what} counted by the extracts, {found:,} in the file"
 
 
 def _first_entries(path: Path) -> list[dict[str, str | None]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -26,9 +26,9 @@ from migration_assets.core.results import (
     TargetResult,
     rule_and_column,
 )
+from migration_assets.evidence import tables
+from migration_assets.evidence.environment import environment, tool
 from migration_assets.postgres.connect import redact
-from migration_assets.reports import tables
-from migration_assets.reports.environment import environment, tool
 from migration_assets.run_folder import RunFolder
 from migration_assets.verify.agreement import views_of
 
@@ -125,6 +125,24 @@ def build_evidence(
         checks=_summary(built, checks),
         environment=environment(),
     )
+
+
+def miscounted(evidence: ev.Evidence, entries: int, rows: int) -> Iterator[str]:
+    """A line for each of ledger and quarantine that does not hold what the extracts counted.
+
+    Args:
+        evidence: counts of the extracts.
+        entries: entries found in the ledger.
+        rows: rows found in the quarantine.
+    """
+    if not all(table.parquet for table in evidence.tables):
+        return
+    for what, counted, found in (
+        ("ledger entries", evidence.ledger.entries, entries),
+        ("quarantined rows", evidence.quarantine.rows, rows),
+    ):
+        if counted != found:
+            yield f"{counted:,} {what} counted by the extracts, {found:,} in the file"
 
 
 def _list(folder: RunFolder, stage: str, kind: TypeAdapter[T]) -> T | None:
