@@ -208,16 +208,27 @@ class ConstraintPlanner:
         return plan
 
     def _index(self, plan: TablePlan, table: Table, index: Index) -> IndexPlan:
+        if index.method != "btree":
+            return self._words_index(plan, table, index)
         relation = Relation.of(plan)
         dialect = self._catalog.dialect or ""
         plain = tuple(term.column for term in index.terms if term.column is not None)
-        if (refusal := self._refusal(table, plain)) is not None:
+        prefixes = {t.column: t.prefix for t in index.terms if t.prefix and t.column}
+        whole = tuple(column for column in plain if column not in prefixes)
+        refusal = self._refusal(table, plain)
+        if refusal is None and not index.unique:
+            prefixes = {}  # The whole value finds all that its beginning finds.
+        elif prefixes:
+            refusal = self._refusal(table, whole) if whole else None
+        if refusal is not None:
             raise UntranslatableError(refusal)
         terms = []
         for term in index.terms:
             # SQLite and MySQL hold NULL to be the smallest value, PostgreSQL the greatest.
             suffix = " DESC NULLS LAST" if term.descending else ""
-            if term.column is not None:
+            if term.column in prefixes:
+                terms.append(self._prefix(plan, term.column or "", prefixes) + suffix)
+            elif term.column is not None:
                 terms.append(self._term(plan, table, term.column, term.collation, suffix))
             else:
                 translated = expression(term.expression or "", dialect, relation)
@@ -229,10 +240,44 @@ class ConstraintPlanner:
             index.unique,
             where,
             "declared in the source",
-            translated=where is not None or any(t.column is None for t in index.terms),
+            translated=bool(prefixes)
+            or where is not None
+            or any(t.column is None for t in index.terms),
             source_where=index.where,
             source_sql=index.sql,
             method=index.method if dialect == POSTGRES else "btree",
+        )
+
+    def _prefix(self, plan: TablePlan, column: str, prefixes: Mapping[str, int]) -> str:
+        """An index term of a value's first characters or bytes."""
+        target = next(c for c in plan.columns if c.source == column)
+        quoted = naming.quote(target.name)
+        if target.type.name in {"text", "varchar"}:
+            return f'"left"({quoted}, {prefixes[column]})'
+        if target.type.name == "bytea":
+            return f"substring({quoted}, 1, {prefixes[column]})"
+        return quoted
+
+    def _words_index(self, plan: TablePlan, table: Table, index: Index) -> IndexPlan:
+        """A FULLTEXT index as a GIN index over the words of its columns, not reduced to stems."""
+        if index.method != "fulltext":
+            raise UntranslatableError(
+                "a spatial index needs geometries of PostGIS; the bytes that come have none"
+            )
+        columns = tuple(term.column or "" for term in index.terms)
+        if any(column in plan.dropped for column in columns):
+            raise UntranslatableError("one of its columns is dropped by overrides: of defs.yaml")
+        names = self._targets(plan, columns)
+        if any(plan.column(name).type.name not in {"text", "varchar"} for name in names):
+            raise UntranslatableError("one of its columns holds no text")
+        words = " || ' ' || ".join(f"coalesce({naming.quote(name)}, '')" for name in names)
+        return IndexPlan(
+            self.free(self._styled(index.name)),
+            (f"to_tsvector('simple'::regconfig, {words})",),
+            reason="FULLTEXT in the source; queries say to_tsvector('simple', ...) @@ ...",
+            translated=True,
+            source_sql=index.sql,
+            method="gin",
         )
 
     def _with_checks(self, plan: TablePlan, table: Table) -> TablePlan:

@@ -8,6 +8,7 @@ from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from uuid import UUID
 
+from migration_assets.core import default_mysql
 from migration_assets.core.default_expressions import translate_expression
 from migration_assets.core.plan import DefaultTest
 from migration_assets.core.translate import UntranslatableError
@@ -52,6 +53,8 @@ def translate_default(
         UntranslatableError: the default does not translate, or is no value of the type.
     """
     text = _bare(sql)
+    if dialect == "mysql":
+        return _mysql(text, kind)
     folded = text.lower()
     if folded in _NOW:
         return _now(folded, kind), DefaultTest.TIME
@@ -59,6 +62,24 @@ def translate_default(
         return _literal_default(text, kind), None
     except _ExpressionError:
         return translate_expression(text, kind, dialect or "")
+
+
+def _mysql(text: str, kind: PgType) -> tuple[str | None, DefaultTest | None]:
+    if (moment := default_mysql.now(text, kind)) is not None:
+        return moment, DefaultTest.TIME
+    if (octets := default_mysql.octets(text)) is not None:
+        if kind.name == "bytea":
+            return f"'\\x{octets.hex()}'::bytea", None
+        raise UntranslatableError(f"bytes are no default of {kind.plain}")
+    value = default_mysql.bare(text)
+    if value is None and _NUMBER.match(text):
+        value = text
+    if value is not None:
+        special = default_mysql.special_literal(value, kind)
+        return special or _literal(value, kind), None
+    if text.lower() in {"null", "true", "false"}:
+        return _literal_default(text, kind), None
+    return default_mysql.expression_default(text, kind)
 
 
 class _ExpressionError(Exception):
@@ -121,7 +142,7 @@ def _literal(value: str, kind: PgType) -> str:
         return f"'\\x{value.encode().hex()}'::bytea"
     if kind.name in {"text", "varchar"}:
         return quoted
-    if _NUMBER.match(value) and kind.name in {*_INTEGERS, "numeric", "double precision"}:
+    if _NUMBER.match(value) and kind.name in {*_INTEGERS, "numeric", "double precision", "real"}:
         return value
     return f"{quoted}::{kind.sql}"
 
@@ -134,7 +155,7 @@ def _fits(value: str, kind: PgType) -> bool:
             return -_INTEGERS[name] <= number < _INTEGERS[name]
         if name == "numeric":
             return Decimal(value).is_finite()
-        if name == "double precision":
+        if name in {"double precision", "real"}:
             return float(value) is not None
         if name == "boolean":
             return value in {"0", "1"}

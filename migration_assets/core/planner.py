@@ -11,6 +11,7 @@ from migration_assets.core.catalog import POSTGRES, Catalog, Column, SkippedObje
 from migration_assets.core.choose import Choice, choose
 from migration_assets.core.config import PlanConfig
 from migration_assets.core.constraint_plan import ConstraintPlanner
+from migration_assets.core.default_mysql import now
 from migration_assets.core.defaults import translate_default
 from migration_assets.core.enums import with_enum_names
 from migration_assets.core.generated import with_generated
@@ -253,6 +254,7 @@ def _columns(
                     f"{nulls} rows",
                 )
             )
+        plan = _with_on_update(plan, column, table, skipped)
         plans.append(_with_default(plan, column, table, dialect, skipped))
     return tuple(plans)
 
@@ -276,6 +278,23 @@ def _becoming_null(
     return None
 
 
+def _with_on_update(
+    plan: ColumnPlan, column: Column, table: Table, skipped: list[SkippedObject]
+) -> ColumnPlan:
+    if column.on_update is None:
+        return plan
+    try:
+        made = now(column.on_update, plan.type)
+        if made is None:
+            raise UntranslatableError("is not the moment of the change")
+        return replace(plan, on_update=made, source_on_update=column.on_update)
+    except UntranslatableError as error:
+        skipped.append(
+            SkippedObject("on update", column.name, str(error), table.name, column.on_update)
+        )
+        return plan
+
+
 def _with_default(
     plan: ColumnPlan,
     column: Column,
@@ -292,7 +311,8 @@ def _with_default(
         return replace(plan, default=column.default, source_default=column.default)
     try:
         default, test = translate_default(column.default, plan.type, dialect)
-        default = in_zone(default, plan.source_timezone)
+        utc = "UTC" if plan.conversion is Conversion.UTC else None
+        default = in_zone(default, plan.source_timezone or utc)
         return replace(plan, default=default, default_test=test, source_default=column.default)
     except UntranslatableError as error:
         skipped.append(

@@ -65,7 +65,10 @@ def expression_tree(sql: str, dialect: str, relation: Relation) -> exp.Expr:
     tree = parse_expression(sql, dialect)
     for column in tree.find_all(exp.Column):
         column.set("table", None)  # There is one table, which may be called otherwise now.
-    return _adapted(tree, {relation.name.lower(): relation}, str)
+    holder = exp.Paren(this=tree)  # The root itself may be replaced.
+    _adapted(holder, {relation.name.lower(): relation}, str, dialect)
+    adapted: exp.Expr = holder.this
+    return adapted.pop()
 
 
 def parse_expression(sql: str, dialect: str) -> exp.Expr:
@@ -100,7 +103,9 @@ def view_query(
     if query is None or not isinstance(query, exp.Query):
         raise UntranslatableError("is not a CREATE VIEW of a query")
     outputs = _plain_outputs(query)
-    adapted = _adapted(query, {name.lower(): relation for name, relation in relations}, styled)
+    adapted = _adapted(
+        query, {name.lower(): relation for name, relation in relations}, styled, dialect
+    )
     _keep_outputs(adapted, [name and styled(name) for name in outputs])
     return render(adapted)
 
@@ -211,10 +216,26 @@ def render(tree: exp.Expr) -> str:
         raise UntranslatableError(str(error).splitlines()[0]) from error
 
 
+def plain_mysql(tree: exp.Expr) -> None:
+    """Take out of a tree what only MySQL writes: charsets of strings, databases of columns."""
+    for introduced in list(tree.find_all(exp.Introducer)):
+        introduced.replace(introduced.expression)
+    for collated in list(tree.find_all(exp.Collate)):
+        collated.replace(collated.this)
+    for column in tree.find_all(exp.Column):
+        column.set("db", None)
+        column.set("catalog", None)
+
+
 def _adapted(
-    tree: exp.Expr, relations: Mapping[str, Relation], styled: Callable[[str], str]
+    tree: exp.Expr,
+    relations: Mapping[str, Relation],
+    styled: Callable[[str], str],
+    dialect: str,
 ) -> exp.Expr:
     """Put true names in, strings that were written as identifiers, booleans, case folding."""
+    if dialect == "mysql":
+        plain_mysql(tree)
     local = {cte.alias.lower() for cte in tree.find_all(exp.CTE)}
     aliases: dict[str, Relation] = {}
     for table in tree.find_all(exp.Table):
@@ -251,7 +272,21 @@ def _adapted(
         _compare_as(comparison.expression, [comparison.this], types)
     for choice in list(tree.find_all(exp.In)):
         _compare_as(choice.this, choice.expressions, types)
+    if dialect == "mysql":
+        _as_conditions(tree, types)
     return tree
+
+
+def _as_conditions(tree: exp.Expr, types: Mapping[str, str]) -> None:
+    """Numbers that stand for conditions, as MySQL allows: true where they are not zero."""
+    for node in list(tree.find_all(exp.If, exp.Where, exp.And, exp.Or, exp.Not)):
+        sides = [node.this]
+        if isinstance(node, exp.And | exp.Or):
+            sides.append(node.expression)
+        for side in sides:
+            bare = side.unnest()
+            if isinstance(bare, exp.Column) and types.get(bare.name) in _NUMERIC:
+                side.replace(exp.NEQ(this=bare.copy(), expression=exp.Literal.number(0)))
 
 
 def _refuse_stars(tree: exp.Expr, relations: Iterable[Relation]) -> None:
@@ -328,4 +363,5 @@ def _compare_as(column: exp.Expr, literals: list[exp.Expr], types: Mapping[str, 
             literal.replace(exp.Literal.string(literal.this))
 
 
+_NUMERIC = {"smallint", "integer", "bigint", "numeric", "real", "double precision"}
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.Is, exp.GT, exp.GTE, exp.LT, exp.LTE)
