@@ -52,6 +52,7 @@ migrate: $(STAMP) ## Move your own: make migrate SOURCE=sqlite:///path/app.db [T
 	  $${RAW_TARGET:+--target "$$RAW_TARGET"} $${RAW_SCHEMA:+--schema "$$RAW_SCHEMA"}
 
 test: $(STAMP) ## Tests, style and types
+	@.ci/mariadb
 	@$(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadscope --durations 15
 	@$(MAKE) --no-print-directory lint
 

@@ -1,7 +1,8 @@
-"""An independent judge: SQLite against PostgreSQL, value by value, the ledger applied.
+"""An independent judge: a source against PostgreSQL, value by value, the ledger applied.
 
-It uses plain ``sqlite3`` and plain ``psycopg2`` and none of the package's code; of a run it reads
-``plan.json`` (which source name became which), ``ledger.parquet`` and ``quarantine.parquet``.
+It uses plain ``sqlite3`` (:mod:`comparator_mysql` plain PyMySQL) and plain ``psycopg2`` and none of
+the package's code; of a run it reads ``plan.json`` (which source name became which),
+``ledger.parquet`` and ``quarantine.parquet``.
 A value must be equal as ``docs`` define it (:mod:`comparator_values`), or be in the ledger with
 the right key, *before* and *after*. A ledger entry for a value that is equal, or for a row or
 column that does not exist, is a fault as well.
@@ -13,7 +14,7 @@ import json
 import shutil
 import sqlite3
 from collections import defaultdict
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ from migration_assets_tests.comparator_values import (
 )
 
 MAX_FAULTS = 20
+
+SourceRows = Callable[[dict[str, Any]], Iterator[tuple[int, Any]]]
 
 
 @dataclass(frozen=True)
@@ -82,19 +85,33 @@ def compare(source: Path, url: str, schema: str, out: Path, folder: Path) -> Ver
         out: the run's folder, with plan.json, ledger.parquet and quarantine.parquet.
         folder: an empty folder for the judge's own copy.
     """
+    with closing(open_source(source, folder)) as lite:
+        return judge(lambda table: _sqlite_rows(lite, table), url, schema, out)
+
+
+def judge(rows: SourceRows, url: str, schema: str, out: Path) -> Verdict:
+    """Compare every planned table of the run in ``out`` with the source's rows.
+
+    Args:
+        rows: a planned table -> its rows in the source, numbered from 1, in the order in which
+            they are read.
+        url: a libpq URL of the target.
+        schema: the target schema.
+        out: the run's folder.
+    """
     plan = json.loads((out / "plan.json").read_text())
     ledgers = _ledgers(out / "ledger.parquet")
     quarantined = _quarantine(out / "quarantine.parquet")
     verdict = Verdict()
-    with closing(open_source(source, folder)) as lite, closing(psycopg2.connect(url)) as pg:
+    with closing(psycopg2.connect(url)) as pg:
         with pg.cursor() as cursor:
             cursor.execute("SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'")
             cursor.execute("SET bytea_output = 'hex'; SET extra_float_digits = 1")
         for table in plan["tables"]:
             name = table["source"]
             ledger = Ledger(ledgers.pop(name, {}))
-            judge = _TableJudge(table, ledger, quarantined.pop(name, set()), verdict)
-            judge.compare(lite, pg, schema)
+            one = _TableJudge(table, ledger, quarantined.pop(name, set()), verdict)
+            one.compare(list(rows(table)), pg, schema)
     for name in [*ledgers, *quarantined]:
         verdict.faults.append(f"ledger or quarantine names a table that is not planned: {name}")
     return verdict
@@ -144,12 +161,11 @@ class _TableJudge:
         self._key = [positions[name] for name in table["key"]]
         self._types: list[str] = []
 
-    def compare(self, lite: sqlite3.Connection, pg: Any, schema: str) -> None:
+    def compare(self, source: list[tuple[int, Any]], pg: Any, schema: str) -> None:
         """Compare all rows and write what is found into the verdict."""
         self._types = self._pg_types(pg, schema)
         if not self._types:
             return
-        source = list(self._source_rows(lite))
         found = list(self._found_rows(pg, schema))
         self._verdict.rows[self._table["source"]] = len(found)
         kept = [r for r in source if not self._is_quarantined(*r)]
@@ -254,13 +270,13 @@ class _TableJudge:
                 else:
                     self._fault(f"the ledger names {column} of row {key}, which does not exist")
 
-    def _source_rows(self, lite: sqlite3.Connection) -> Iterator[tuple[int, Any]]:
-        names = ", ".join(_quoted(column["source"]) for column in self._columns)
-        statement = f"SELECT {names} FROM {_quoted(self._table['source'])} NOT INDEXED"
-        yield from enumerate(lite.execute(statement), start=1)
-
     def _found_rows(self, pg: Any, schema: str) -> Iterator[Sequence[str | None]]:
-        texts = [sql.SQL("{}::text").format(sql.Identifier(c["name"])) for c in self._columns]
+        texts = [
+            sql.SQL("to_json({})::text" if t == "_text" else "{}::text").format(
+                sql.Identifier(c["name"])
+            )
+            for c, t in zip(self._columns, self._types, strict=True)
+        ]
         with pg.cursor() as cursor:
             cursor.execute(
                 sql.SQL("SELECT {} FROM {} ORDER BY ctid").format(
@@ -273,7 +289,8 @@ class _TableJudge:
         """Type names in the plan's column order, from the server's own catalog."""
         with pg.cursor() as cursor:
             cursor.execute(
-                "SELECT a.attname, t.typname FROM pg_attribute a"
+                "SELECT a.attname, CASE t.typtype WHEN 'e' THEN 'enum' ELSE t.typname END"
+                " FROM pg_attribute a"
                 " JOIN pg_class c ON c.oid = a.attrelid"
                 " JOIN pg_namespace n ON n.oid = c.relnamespace"
                 " JOIN pg_type t ON t.oid = a.atttypid"
@@ -292,6 +309,12 @@ class _TableJudge:
 
     def _fault(self, text: str) -> None:
         self._verdict.faults.append(f"{self._table['source']}: {text}")
+
+
+def _sqlite_rows(lite: sqlite3.Connection, table: dict[str, Any]) -> Iterator[tuple[int, Any]]:
+    names = ", ".join(_quoted(column["source"]) for column in table["columns"])
+    statement = f"SELECT {names} FROM {_quoted(table['source'])} NOT INDEXED"
+    yield from enumerate(lite.execute(statement), start=1)
 
 
 def _quoted(name: str) -> str:

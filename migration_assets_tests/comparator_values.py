@@ -20,6 +20,7 @@ EPOCH_UNITS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _DATE = re.compile(r"([0-9]{4,})-([0-9]{2})-([0-9]{2})( BC)?")
 _CLOCK = re.compile(r"([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,6}))?)?")
+_SPAN = re.compile(r"(-)?([0-9]{2,3}):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,6}))?")
 _MOMENT = re.compile(
     r"([0-9]{4,}-[0-9]{2}-[0-9]{2})[T ]([0-9:.]+?)( ?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?))?( BC)?"
 )
@@ -120,8 +121,16 @@ def _canonical_source(source: SourceValue, pg_type: str, conversion: str | None)
             return _double(source)
         case "bool":
             return _boolean(source)
+        case "bytea" if conversion == "geometry":
+            return _ewkb(source)
         case "bytea":
             return _octets(source)
+        case "bit" | "enum":
+            return _string(source)
+        case "_text":
+            return [part for part in _string(source).split(",") if part]
+        case "interval":
+            return _span(_string(source))
         case "uuid":
             return _uuid(source)
         case "json" | "jsonb":
@@ -152,6 +161,10 @@ def canonical_found(found: str, pg_type: str) -> Any:
             return found == "true"
         case "bytea":
             return bytes.fromhex(found.removeprefix("\\x"))
+        case "_text":
+            return json.loads(found)
+        case "interval":
+            return _span(found)
         case "uuid":
             return uuid.UUID(found).int
         case "json" | "jsonb":
@@ -218,6 +231,27 @@ def _octets(source: SourceValue) -> bytes:
     if isinstance(source, bytes):  # a text by its bytes
         return bytes(source)
     return repr(source).encode()
+
+
+def _ewkb(source: SourceValue) -> bytes:
+    """MySQL's geometry (SRID, then WKB) as PostGIS writes it, the SRID behind the type."""
+    if isinstance(source, Text) or not isinstance(source, bytes):
+        raise Unequal
+    srid, order, kind = struct.unpack_from("<IBI", source)
+    if order != 1:
+        raise Unequal
+    head = struct.pack("<BII", 1, kind | 0x20000000, srid) if srid else struct.pack("<BI", 1, kind)
+    return head + source[9:]
+
+
+def _span(text: str) -> int:
+    """Microseconds of ``[-]HHH:MM:SS[.ffffff]``."""
+    match = _SPAN.fullmatch(text)
+    if not match:
+        raise Unequal
+    seconds = int(match[2]) * 3600 + int(match[3]) * 60 + int(match[4])
+    micros = seconds * 1_000_000 + int((match[5] or "").ljust(6, "0"))
+    return -micros if match[1] else micros
 
 
 def _uuid(source: SourceValue) -> int:

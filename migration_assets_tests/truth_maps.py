@@ -77,19 +77,49 @@ DEVIATIONS = (
 )
 
 
+_VARYING = r"character varying\(\d+\)"
+_BARE = "timestamp without time zone"
+MYSQL_DEVIATIONS = (
+    Deviation("instants", _becomes("TIMESTAMP", r"timestamp\(0\) with time zone", _BARE)),
+    Deviation(
+        "digits of seconds", _becomes("DATETIME", r"timestamp\(0\) without time zone", _BARE)
+    ),
+    Deviation("times at midnight", _becomes("DATETIME", r"timestamp\(0\) .*", "date")),
+    Deviation("unsigned integers", _becomes(r"INT\(\d+\) UNSIGNED", "bigint", "integer")),
+    Deviation("small integers", _becomes(r"(TINY|SMALL)INT.*", "smallint", "integer")),
+    Deviation("0 and 1", _becomes(r"TINYINT\(1\)", "boolean", "integer")),
+    Deviation("texts that are padded", _becomes(r"CHAR.*", _VARYING, r"text|character\(\d+\)")),
+    Deviation("lengths of texts", _becomes(r"VARCHAR.*", _VARYING, f"text|{_VARYING}")),
+    Deviation("UUIDs by their values", _becomes(r"VARCHAR\(36\)", "uuid", _VARYING)),
+    Deviation("enums", _becomes(r"ENUM.*", r"\w+", "text|boolean|mpaa_rating")),
+    Deviation("4-byte reals", _becomes("FLOAT.*", "real", r"numeric\(10,2\)|double precision")),
+    Deviation("years", _becomes(r"YEAR\(4\)", "smallint", "year")),
+)
+"""Classes in which the types of a MySQL database differ from those of its authors."""
+
+
 NULLABILITY = "NOT NULL of the SQLite edition"
 """The class of columns whose two editions do not agree on NOT NULL: ours is the source's."""
 
 
 def deviations(declared: str, ours: str, theirs: str) -> list[str]:
     """Names of the classes that a column with these types belongs to."""
-    return [d.name for d in DEVIATIONS if d.covers(declared.upper(), ours, theirs)]
+    return _named(DEVIATIONS, declared, ours, theirs)
 
 
-def truth_map(name: str) -> dict[str, Any]:
-    """Source table -> what the authors' edition has of it."""
-    folder = FOLDER / "postgres_truth" / name.partition("_")[0]
-    tables: dict[str, Any] = json.loads((folder / "truth_map.sqlite.json").read_text())["tables"]
+def mysql_deviations(declared: str, ours: str, theirs: str) -> list[str]:
+    """As :func:`deviations`, of a column of MySQL."""
+    return _named(MYSQL_DEVIATIONS, declared, ours, theirs)
+
+
+def _named(classes: tuple[Deviation, ...], declared: str, ours: str, theirs: str) -> list[str]:
+    return [d.name for d in classes if d.covers(declared.upper(), ours, theirs)]
+
+
+def truth_map(name: str, kind: str = "sqlite") -> dict[str, Any]:
+    """Source table -> what the authors' edition has of it; empty if there is none."""
+    file = FOLDER / "postgres_truth" / name.partition("_")[0] / f"truth_map.{kind}.json"
+    tables: dict[str, Any] = json.loads(file.read_text())["tables"] if file.exists() else {}
     return tables
 
 

@@ -15,6 +15,7 @@ from migration_assets.core.catalog import (
     SkippedObject,
     Table,
 )
+from migration_assets.core.index_terms import prefix_term, words_index
 from migration_assets.core.plan import (
     CheckPlan,
     Decision,
@@ -209,7 +210,7 @@ class ConstraintPlanner:
 
     def _index(self, plan: TablePlan, table: Table, index: Index) -> IndexPlan:
         if index.method != "btree":
-            return self._words_index(plan, table, index)
+            return words_index(plan, index, self.free(self._styled(index.name)))
         relation = Relation.of(plan)
         dialect = self._catalog.dialect or ""
         plain = tuple(term.column for term in index.terms if term.column is not None)
@@ -227,7 +228,7 @@ class ConstraintPlanner:
             # SQLite and MySQL hold NULL to be the smallest value, PostgreSQL the greatest.
             suffix = " DESC NULLS LAST" if term.descending else ""
             if term.column in prefixes:
-                terms.append(self._prefix(plan, term.column or "", prefixes) + suffix)
+                terms.append(prefix_term(plan, term.column or "", term.prefix or 0) + suffix)
             elif term.column is not None:
                 terms.append(self._term(plan, table, term.column, term.collation, suffix))
             else:
@@ -246,38 +247,6 @@ class ConstraintPlanner:
             source_where=index.where,
             source_sql=index.sql,
             method=index.method if dialect == POSTGRES else "btree",
-        )
-
-    def _prefix(self, plan: TablePlan, column: str, prefixes: Mapping[str, int]) -> str:
-        """An index term of a value's first characters or bytes."""
-        target = next(c for c in plan.columns if c.source == column)
-        quoted = naming.quote(target.name)
-        if target.type.name in {"text", "varchar"}:
-            return f'"left"({quoted}, {prefixes[column]})'
-        if target.type.name == "bytea":
-            return f"substring({quoted}, 1, {prefixes[column]})"
-        return quoted
-
-    def _words_index(self, plan: TablePlan, table: Table, index: Index) -> IndexPlan:
-        """A FULLTEXT index as a GIN index over the words of its columns, not reduced to stems."""
-        if index.method != "fulltext":
-            raise UntranslatableError(
-                "a spatial index needs geometries of PostGIS; the bytes that come have none"
-            )
-        columns = tuple(term.column or "" for term in index.terms)
-        if any(column in plan.dropped for column in columns):
-            raise UntranslatableError("one of its columns is dropped by overrides: of defs.yaml")
-        names = self._targets(plan, columns)
-        if any(plan.column(name).type.name not in {"text", "varchar"} for name in names):
-            raise UntranslatableError("one of its columns holds no text")
-        words = " || ' ' || ".join(f"coalesce({naming.quote(name)}, '')" for name in names)
-        return IndexPlan(
-            self.free(self._styled(index.name)),
-            (f"to_tsvector('simple'::regconfig, {words})",),
-            reason="FULLTEXT in the source; queries say to_tsvector('simple', ...) @@ ...",
-            translated=True,
-            source_sql=index.sql,
-            method="gin",
         )
 
     def _with_checks(self, plan: TablePlan, table: Table) -> TablePlan:

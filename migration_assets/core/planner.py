@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from migration_assets.core import naming
+from migration_assets.core.case_advice import case_advice
 from migration_assets.core.catalog import POSTGRES, Catalog, Column, SkippedObject, Table, View
 from migration_assets.core.choose import Choice, choose
 from migration_assets.core.config import PlanConfig
@@ -76,6 +77,7 @@ def build_plan(
     slugs = naming.slugs(table.name for table in catalog.tables)
     skipped = list(left_out)
     decisions = [*overrides.policy_decisions(tables), *without_effect(choices, overrides)]
+    decisions += case_advice(tables, profile, choices)
     plans: dict[str, TablePlan] = {}
     for table in tables:
         columns = _columns(

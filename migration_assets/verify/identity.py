@@ -89,6 +89,8 @@ CHEAP_VALUES = {
     "time": "time '00:00'",
     "timestamp": "timestamp '2000-01-01'",
     "timestamptz": "timestamptz '2000-01-01 00:00+00'",
+    "interval": "interval '0'",
+    "text[]": "'{}'::text[]",
 }
 """Type -> a value for an empty table; 0 for numbers."""
 
@@ -316,6 +318,10 @@ class _Proof:
             return sql.SQL("(SELECT {} FROM {} LIMIT 1)").format(
                 sql.Identifier(parent), sql.Identifier(self._schema, reference.ref_table)
             )
+        if column.type.labels:
+            return sql.Literal(column.type.labels[0])
+        if column.type.name == "bit":
+            return sql.SQL("0::") + sql.SQL(column.type.sql)
         return sql.SQL(CHEAP_VALUES.get(column.type.name, "0"))
 
     def _reference(self, name: str) -> ForeignKeyPlan | None:
