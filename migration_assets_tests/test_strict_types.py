@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import struct
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pyarrow as pa
 import pytest
 
 from migration_assets.convert import members, octets, times
+from migration_assets.convert.anomalies import settle
 from migration_assets.convert.column import Convert, UnfitError
 from migration_assets.convert.inverse import first_unequal
 from migration_assets.core.catalog import Column, DeclaredType, Kind
 from migration_assets.core.choose import choose
 from migration_assets.core.default_mysql import now
 from migration_assets.core.defaults import translate_default
-from migration_assets.core.plan import Conversion, DefaultTest
+from migration_assets.core.plan import ColumnPlan, Conversion, DefaultTest
+from migration_assets.core.policies import read_policies, resolve
 from migration_assets.core.profile import ColumnProfile, Lane
 from migration_assets.core.translate import UntranslatableError
 from migration_assets.core.types import PgType
@@ -164,6 +166,12 @@ def test_zero_and_partial_dates_and_wrong_labels_are_changes() -> None:
     assert converted.array.null_count == 4
     [change] = converted.changes
     assert (change.rule, change.before) == ("zero_date", ["0000-00-00", "2024-00-10", "2024-10-00"])
+    for policy, day in (("epoch", date(1970, 1, 1)), ("1900-01-01", date(1900, 1, 1))):
+        policies = resolve(read_policies({"zero_date": policy}))  # type: ignore[arg-type]
+        plan = ColumnPlan("c", "c", "", PgType("date"), Conversion.DATE, policies=policies)
+        settled = settle(plan, lanes, converted, ())
+        assert settled.array.to_pylist() == [date(2024, 2, 29), day, day, day, None]
+        assert settled.changes[0].after == [day.isoformat()] * 3
     with pytest.raises(UnfitError):
         times.to_date(texts("2024-02-31"), PgType("date"))
     with pytest.raises(UnfitError):

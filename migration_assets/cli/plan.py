@@ -208,7 +208,7 @@ def _notes(column: ColumnPlan, facts: ColumnProfile) -> Iterator[str]:
 
 def _decisions(table: TablePlan, plan: Plan) -> Iterator[str]:
     """What was decided about a table beside the types that its grid shows."""
-    types = {(column.source, column.type.sql) for column in table.columns}
+    types = {(column.source, column.type.plain) for column in table.columns}
     for decision in plan.decisions:
         if decision.table == table.source and (decision.column, decision.choice) not in types:
             yield _said(decision)

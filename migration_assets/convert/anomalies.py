@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,8 @@ from migration_assets.core.policies import POLICIES
 
 _ANOMALY: Mapping[str, str] = {"nul_removed": "nul_characters"}
 """Rule of the ledger -> anomaly, where the two have not the same name."""
+
+EPOCH = "1970-01-01"
 
 _PROBLEM: Mapping[str, str] = {
     "nul_characters": "has a NUL character",
@@ -149,10 +152,9 @@ def settle(
                 rule = anomaly if change is None else change.rule
                 changes.append(Change(rule, rows, before, [None] * len(rows)))
                 emptied.append(rows)
-            case "epoch":
-                assert change is not None, "only zero dates have this policy"
+            case day if anomaly == "zero_date" and change is not None:
                 rule, before = change.rule, change.before
-                array = _with_epoch(array, rows)
+                array = _with_day(array, rows, EPOCH if day == "epoch" else day)
                 after = text_of(array.take(pa.array(rows))).to_pylist()
                 changes.append(Change(rule, rows, before, after))
             case _:
@@ -168,11 +170,10 @@ def settle(
     return Settled(array, tuple(changes), tuple(aside), empty)
 
 
-def _with_epoch(array: pa.Array, rows: Rows) -> pa.Array:
-    """1970-01-01 in some rows of a column of dates or instants."""
-    bits = pa.int32() if pa.types.is_date32(array.type) else pa.int64()
-    epoch = pa.scalar(0, bits).cast(array.type)
-    return pc.if_else(pa.array(mask_of(rows, len(array))), epoch, array)
+def _with_day(array: pa.Array, rows: Rows, day: str) -> pa.Array:
+    """A day in some rows of a column of dates, or its beginning in one of instants."""
+    value = pa.scalar(date.fromisoformat(day)).cast(array.type)
+    return pc.if_else(pa.array(mask_of(rows, len(array))), value, array)
 
 
 def _missing(plan: ColumnPlan, array: pa.Array, aside: Sequence[SetAside]) -> list[SetAside]:

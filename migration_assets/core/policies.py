@@ -6,6 +6,7 @@ The most special level that names an anomaly decides: column, table, migration, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 
 POLICIES: Mapping[str, tuple[str, ...]] = {
     "nul_characters": ("remove", "null", "quarantine", "fail"),
@@ -58,12 +59,23 @@ def read_policies(value: object, known: frozenset[str] = frozenset(POLICIES)) ->
         if anomaly not in known:
             raise ValueError(f'"{anomaly}" is decided for a table or the migration, not a column')
         choice = "null" if written is None else written
+        if anomaly == "zero_date" and _is_date(str(choice)):
+            checked[anomaly] = str(choice)
+            continue
         if choice not in POLICIES[anomaly]:
             raise ValueError(
                 f'"{anomaly}" can not be "{choice}"; choose {", ".join(POLICIES[anomaly])}'
             )
         checked[str(anomaly)] = str(choice)
     return checked
+
+
+def _is_date(text: str) -> bool:
+    """Whether the text is a date, as it may stand in the place of a date of zeros."""
+    try:
+        return len(text) == len("2000-01-01") and date.fromisoformat(text) is not None
+    except ValueError:
+        return False
 
 
 def resolve(*levels: Mapping[str, str]) -> Resolved:

@@ -257,6 +257,8 @@ def _adapted(
         if styled(alias.alias) != alias.alias:
             alias.set("alias", exp.to_identifier(styled(alias.alias), quoted=True))
     for function in tree.find_all(exp.Anonymous):
+        if dialect == "mysql" and function.name.lower() in _SAME_IN_MYSQL:
+            continue
         raise UntranslatableError(f"function {function.name} has no known counterpart")
     for piece in list(tree.find_all(exp.Substring)):
         # PostgreSQL has no substring with 64-bit positions.
@@ -363,5 +365,7 @@ def _compare_as(column: exp.Expr, literals: list[exp.Expr], types: Mapping[str, 
             literal.replace(exp.Literal.string(literal.this))
 
 
+_SAME_IN_MYSQL = {"octet_length", "bit_length"}
+"""Functions that sqlglot does not know, of one name and meaning in both engines."""
 _NUMERIC = {"smallint", "integer", "bigint", "numeric", "real", "double precision"}
 _COMPARISONS = (exp.EQ, exp.NEQ, exp.Is, exp.GT, exp.GTE, exp.LT, exp.LTE)
