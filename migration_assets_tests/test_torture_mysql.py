@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from migration_assets.cli import run
+from migration_assets_tests.command import Migrated
 from migration_assets_tests.comparator_mysql import compare, missing_objects
 from migration_assets_tests.mysql_server import MySQLDatabase, MySQLServer
-from migration_assets_tests.small_shop import Migrated
 from migration_assets_tests.torture_mysql import LEDGER, SCRIPT, SKIPPED, TYPES
 
 

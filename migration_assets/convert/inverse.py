@@ -56,7 +56,9 @@ def first_unequal(
 
 
 def _parsed_again(texts: pa.Array, converted: pa.Array) -> pa.Array:
-    """Arrow's own parser, of the same texts."""
+    """Arrow's own parser, of the same texts but those that are no time and became NULL."""
+    if converted.null_count > texts.null_count:
+        texts = pc.if_else(converted.is_valid(), texts, pa.scalar(None, texts.type))
     strings = texts.cast(pa.string())
     try:
         again = strings.cast(converted.type)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import sqlglot
 from sqlglot import exp
@@ -217,7 +218,23 @@ def render(tree: exp.Expr) -> str:
 
 
 def plain_mysql(tree: exp.Expr) -> None:
-    """Take out of a tree what only MySQL writes: charsets of strings, databases of columns."""
+    """Take out of a tree what only MySQL writes: charsets of strings, databases of columns.
+
+    ``concat`` is NULL where an argument is, as the operator is and PostgreSQL's function is not.
+    """
+    while (joined := tree.find(exp.Concat)) is not None:
+        parts = joined.expressions
+        joined.replace(
+            exp.Paren(
+                this=reduce(lambda left, right: exp.DPipe(this=left, expression=right), parts)
+            )
+        )
+    for call in list(tree.find_all(exp.Anonymous)):
+        name, given = call.name.lower(), call.expressions
+        if name == "now":
+            call.replace(exp.CurrentTimestamp())
+        elif name == "json_unquote" and len(given) == 1 and isinstance(given[0], exp.JSONExtract):
+            call.replace(exp.JSONExtractScalar(**given[0].args))
     for introduced in list(tree.find_all(exp.Introducer)):
         introduced.replace(introduced.expression)
     for collated in list(tree.find_all(exp.Collate)):
