@@ -45,8 +45,8 @@ def _rows(mysql: Connection[Any], table: dict[str, Any]) -> Iterator[tuple[int, 
         name: (data, full, charset)
         for name, data, full, charset in _ask(
             mysql,
-            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME FROM information_schema.COLUMNS"
-            " WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s",
+            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_SET_NAME"
+            " FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s",
             table["source"],
         )
     }

@@ -40,10 +40,10 @@ CREATE TABLE words (
   three text CHARACTER SET utf8mb3, four varchar(10), fixed char(10),
   raw binary(4), bytes varbinary(10), big longblob, plain varchar(30) DEFAULT 'it''s \\ "x"',
   size enum('small','large','it''s') DEFAULT 'large', wrong enum('x','y'),
-  many set('a','b','c d') DEFAULT 'a,b', doc json, quick varchar(30) DEFAULT uuid(),
+  many set('a','b','c d') DEFAULT 'a,b', doc json, quick varchar(40) DEFAULT (uuid()),
   email varchar(40) COLLATE utf8mb4_general_ci, body text, nul varchar(10),
   UNIQUE KEY email_key (email), UNIQUE KEY plain_start (plain(5)), KEY body_start (body(20)),
-  FULLTEXT KEY body_words (body, three)
+  FULLTEXT KEY body_words (body, plain)
 ) CHARACTER SET utf8mb4 COMMENT 'all kinds of ''words''';
 INSERT INTO words (id, latin, chinese, three, four, fixed, raw, bytes, big, plain, size, wrong,
   many, doc, email, body, nul) VALUES
@@ -81,7 +81,7 @@ CREATE TABLE computed (
   big_one tinyint(1) AS (a > 10) VIRTUAL, secret int INVISIBLE,
   created datetime(3) DEFAULT current_timestamp(3),
   changed timestamp NOT NULL DEFAULT current_timestamp() ON UPDATE current_timestamp(),
-  price decimal(8,2) DEFAULT 9.90, day date DEFAULT curdate(),
+  price decimal(8,2) DEFAULT 9.90, day date DEFAULT (curdate()),
   CONSTRAINT a_not_negative CHECK (a >= 0), CHECK (name IN ('x', 'y', 'Z') OR name IS NULL),
   CHECK (char_length(name) < 5)
 );
@@ -130,7 +130,7 @@ TYPES = {
         "three": "text", "four": "character varying(10)", "fixed": "character varying(10)",
         "raw": "bytea", "bytes": "bytea", "big": "bytea", "plain": "character varying(30)",
         "size": "words_size", "wrong": "words_wrong", "many": "text[]", "doc": "jsonb",
-        "quick": "character varying(30)", "email": "character varying(40)", "body": "text",
+        "quick": "character varying(40)", "email": "character varying(40)", "body": "text",
         "nul": "character varying(10)",
     },
     "places": {"id": "integer", "p": "bytea", "g": "bytea"},
