@@ -56,6 +56,8 @@ def form(column: Column, charset: str | None) -> Form:
         return Form((f"{name} + 0",), Lane.INT) if column.type.bits == 1 else _blob(name)
     if kind in {Kind.BINARY, Kind.GEOMETRY}:
         return _blob(name)
+    if kind is Kind.DECIMAL and "zerofill" in column.source_type.lower():
+        return Form((f"{name} + 0",), Lane.TEXT)  # without the zeros before it
     if kind not in _TEXTS or charset is None or charset in _UTF8:
         return Form((name,), Lane.TEXT)
     converted = f"CONVERT({name} USING utf8mb4)"
