@@ -142,7 +142,7 @@ def test_keys_actions_checks_and_indexes_hold(tortured: Tortured) -> None:
     assert "a_not_negative" in migrated.refused("UPDATE computed SET a = -1")
     assert "check" in migrated.refused("UPDATE computed SET name = 'q'")
     assert "email_key" in migrated.refused("UPDATE words SET email = 'same'")
-    assert "plain_start" in migrated.refused("UPDATE words SET plain = 'same' || id")
+    assert "plain_start" in migrated.refused("UPDATE words SET plain = 'same ' || id")
     indexes = dict(
         migrated.ask(
             "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()"
