@@ -23,6 +23,7 @@ NUMBERS = {20, 21, 23, 26, 700, 701, 1700}
 """Type OIDs, from ``pg_type.dat``."""
 _ZERO_DATE = re.compile(r"0000-\d\d-\d\d|\d{4}-00-\d\d|\d{4}-\d\d-00")
 _SPAN = re.compile(r"(-?)(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?")
 _ISO = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d")
 
 
@@ -86,6 +87,8 @@ def _moment(value: object) -> str:
             value = datetime.fromisoformat(value)
         except ValueError:
             return str(value)
+    elif isinstance(value, str) and _CLOCK.fullmatch(value):
+        value = clock.fromisoformat(value)
     if isinstance(value, datetime):
         if value.tzinfo is not None:
             value = value.astimezone(UTC).replace(tzinfo=None)
