@@ -85,13 +85,15 @@ MYSQL_DEVIATIONS = (
         "digits of seconds", _becomes("DATETIME", r"timestamp\(0\) without time zone", _BARE)
     ),
     Deviation("times at midnight", _becomes("DATETIME", r"timestamp\(0\) .*", "date")),
-    Deviation("unsigned integers", _becomes(r"INT\(\d+\) UNSIGNED", "bigint", "integer")),
+    Deviation(
+        "unsigned integers", _becomes(r"(SMALL)?INT.* UNSIGNED", "(big|)int.*", "int.*|smallint")
+    ),
     Deviation("small integers", _becomes(r"(TINY|SMALL)INT.*", "smallint", "integer")),
     Deviation("0 and 1", _becomes(r"TINYINT\(1\)", "boolean", "integer")),
     Deviation("texts that are padded", _becomes(r"CHAR.*", _VARYING, r"text|character\(\d+\)")),
     Deviation("lengths of texts", _becomes(r"VARCHAR.*", _VARYING, f"text|{_VARYING}")),
     Deviation("UUIDs by their values", _becomes(r"VARCHAR\(36\)", "uuid", _VARYING)),
-    Deviation("enums", _becomes(r"ENUM.*", r"\w+", "text|boolean|mpaa_rating")),
+    Deviation("enums", _becomes(r"ENUM.*", r'"?\w+"?', "text|boolean|mpaa_rating")),
     Deviation("4-byte reals", _becomes("FLOAT.*", "real", r"numeric\(10,2\)|double precision")),
     Deviation("years", _becomes(r"YEAR\(4\)", "smallint", "year")),
 )
