@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+from contextlib import closing
 from datetime import date, timedelta
 
+import psycopg2
 import pyarrow as pa
 import pytest
 
@@ -16,12 +18,13 @@ from migration_assets.core.catalog import Column, DeclaredType, Kind
 from migration_assets.core.choose import choose
 from migration_assets.core.default_mysql import now
 from migration_assets.core.defaults import translate_default
-from migration_assets.core.plan import ColumnPlan, Conversion, DefaultTest
+from migration_assets.core.plan import ColumnPlan, Conversion, DefaultTest, TablePlan
 from migration_assets.core.policies import read_policies, resolve
 from migration_assets.core.profile import ColumnProfile, Lane
 from migration_assets.core.translate import UntranslatableError
 from migration_assets.core.types import PgType
-from migration_assets.postgres import wire
+from migration_assets.postgres import ddl, wire
+from migration_assets.postgres.parts import set_schema_of_parts
 
 ENUM = PgType("mood", labels=("sad", "ok", "it's"))
 
@@ -220,3 +223,23 @@ def test_defaults_of_mysql_that_are_no_literals() -> None:
     ):
         with pytest.raises(UntranslatableError):
             translate_default(bad, kind, "mysql")
+
+
+def test_enum_types_and_trigger_functions_move_with_their_tables(pg_url: str, schema: str) -> None:
+    column = ColumnPlan("c", "c", "", PgType("t_c", labels=("a", "b%")), Conversion.ENUM)
+    when = ColumnPlan(
+        "w", "w", "", PgType("timestamptz"), Conversion.UTC, on_update="now()", nullable=True
+    )
+    table = TablePlan("t", "t", "t", (column, when))
+    other = f"{schema}_2"
+    with closing(psycopg2.connect(pg_url)) as connection, connection.cursor() as cursor:
+        for name in (schema, other):
+            cursor.execute(f"CREATE SCHEMA {name}")
+        cursor.execute(ddl.create_table(schema, table))
+        cursor.execute(ddl.on_update(schema, table, table.on_update_trigger or ""))
+        set_schema_of_parts(cursor, ["t"], schema, other)
+        cursor.execute(f"ALTER TABLE {schema}.t SET SCHEMA {other}")
+        cursor.execute(f"DROP SCHEMA {schema}")
+        cursor.execute(f"INSERT INTO {other}.t VALUES ('a'); UPDATE {other}.t SET c = 'b%'")
+        cursor.execute(f"SELECT c::text, w IS NOT NULL FROM {other}.t")
+        assert cursor.fetchone() == ("b%", True)

@@ -23,6 +23,7 @@ from migration_assets.errors import InputError, NotProvenError
 from migration_assets.postgres import added, grants, marker, security
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.marker import Mark, Role
+from migration_assets.postgres.parts import set_schema_of_parts
 from migration_assets.postgres.patience import PATIENCE_SECONDS, limit_locks, patiently
 
 
@@ -332,43 +333,13 @@ def _lock(cursor: Cursor, schema: str, names: list[str], mode: str) -> None:
 def _set_schema(
     cursor: Cursor, relations: list[tuple[str, str]], source: str, destination: str
 ) -> None:
-    _set_schema_of_parts(cursor, [name for name, _ in relations], source, destination)
+    set_schema_of_parts(cursor, [name for name, _ in relations], source, destination)
     for name, kind in relations:
         cursor.execute(
             sql.SQL("ALTER {} {} SET SCHEMA {}").format(
                 sql.SQL("VIEW" if kind == "v" else "TABLE"),
                 sql.Identifier(source, name),
                 sql.Identifier(destination),
-            )
-        )
-
-
-def _set_schema_of_parts(
-    cursor: Cursor, relations: list[str], source: str, destination: str
-) -> None:
-    """Move the enum types and trigger functions that relations have in their schema."""
-    cursor.execute(
-        """
-        SELECT DISTINCT 'TYPE', t.oid::regtype::text
-        FROM pg_attribute a
-        JOIN pg_class c ON c.oid = a.attrelid
-        JOIN pg_type t ON t.oid = a.atttypid AND t.typtype = 'e'
-        WHERE c.relnamespace = %(source)s::regnamespace AND t.typnamespace = c.relnamespace
-          AND c.relname = ANY(%(relations)s)
-        UNION ALL
-        SELECT DISTINCT 'FUNCTION', p.oid::regprocedure::text
-        FROM pg_trigger g
-        JOIN pg_class c ON c.oid = g.tgrelid
-        JOIN pg_proc p ON p.oid = g.tgfoid
-        WHERE c.relnamespace = %(source)s::regnamespace AND p.pronamespace = c.relnamespace
-          AND NOT g.tgisinternal AND c.relname = ANY(%(relations)s)
-        """,
-        {"source": sql.Identifier(source).as_string(cursor), "relations": relations},
-    )
-    for kind, name in cursor.fetchall():
-        cursor.execute(
-            sql.SQL("ALTER {} {} SET SCHEMA {}").format(
-                sql.SQL(kind), sql.SQL(name), sql.Identifier(destination)
             )
         )
 
