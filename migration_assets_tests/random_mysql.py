@@ -26,7 +26,7 @@ SPANS = ("-00:00:01", "838:59:59", "-838:59:59", "24:00:00")
 FRACTIONS = ("", ".5", ".000001", ".999999")
 DOCUMENTS = ("{}", '{"a": 1, "a": 2}', '{"b": [1.10, null]}', '"\\u0000"', "1e5", '"é"')
 LABELS = ("a", "B", "c d", "it's", "ü")
-CHARSETS = ("latin1", "utf8mb4", "utf8mb4", "utf8mb3", "ucs2", "cp1251", "sjis", "gbk")
+CHARSETS = ("latin1", "utf8mb4", "utf8mb4", "utf8mb3", "ucs2", "cp1251", "cp1250", "gbk")
 
 Maker = Callable[[], Any]
 

@@ -26,7 +26,7 @@ from migration_assets_tests import random_mysql
 from migration_assets_tests.comparator_mysql import compare, missing_objects
 from migration_assets_tests.mysql_server import MySQLDatabase, MySQLServer
 
-DATABASES = int(os.environ.get("RANDOM_MYSQL_DATABASES", "8"))
+DATABASES = int(os.environ.get("RANDOM_MYSQL_DATABASES", "6"))
 FIRST_SEED = int(os.environ.get("RANDOM_SEED", "20261"))
 MOST_TABLES = 6
 
