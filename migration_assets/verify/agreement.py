@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 import psycopg2
-from psycopg2 import sql
+from psycopg2 import extras, sql
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
@@ -68,6 +68,9 @@ def disagreements(
     apart = views_of(plan, {t.name for t in plan.tables if aside.get(t.slug)})
     found: list[Disagreement] = []
     with session(target, "comparison of views") as connection:
+        # Documents as texts, as the source has them: a decoded string would be taken for one.
+        extras.register_default_json(connection, loads=str)
+        extras.register_default_jsonb(connection, loads=str)
         with connection, connection.cursor() as cursor:
             cursor.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
             cursor.execute("SET statement_timeout = %s", (f"{MAX_SECONDS}s",))

@@ -52,7 +52,10 @@ def canonical(value: Any, oid: int) -> str | None:
     if oid == TEXT_ARRAY and isinstance(value, list):
         return ",".join(value)
     if oid in {JSON, JSONB}:
-        document = json.loads(value, parse_float=Decimal) if isinstance(value, str) else value
+        try:
+            document = json.loads(value, parse_float=Decimal) if isinstance(value, str) else value
+        except ValueError:
+            return str(value)
         return json.dumps(document, sort_keys=True, default=str)
     if isinstance(value, bytes):
         return value.hex() if oid == BYTEA else value.decode(errors="backslashreplace")
