@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -52,6 +53,15 @@ def tortured(
         with psycopg2.connect(pg_url) as connection, connection.cursor() as cursor:
             cursor.execute(f'DROP SCHEMA "{schema}" CASCADE')
             cursor.execute(f'DROP SCHEMA IF EXISTS "{schema}__previous" CASCADE')
+
+
+def test_each_type_of_the_page_has_a_case() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "fidelity.md").read_text()
+    section = page.partition("\n## MySQL and MariaDB\n")[2].partition("\n## ")[0]
+    declared = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| ")]
+    names = {name for cell in declared for name in re.findall(r"`…?(\w+)", cell)}
+    assert len(names) > 25
+    assert [name for name in names if name.lower() not in SCRIPT.lower()] == []
 
 
 def test_it_is_proven_twice(tortured: Tortured) -> None:

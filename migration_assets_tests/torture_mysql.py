@@ -40,7 +40,8 @@ CREATE TABLE words (
   three text CHARACTER SET utf8mb3, four varchar(10), fixed char(10),
   raw binary(4), bytes varbinary(10), big longblob, plain varchar(30) DEFAULT 'it''s \\ "x"',
   size enum('small','large','it''s') DEFAULT 'large', wrong enum('x','y'),
-  many set('a','b','c d') DEFAULT 'a,b', doc json, quick varchar(40) DEFAULT (uuid()),
+  many set('a','b','c d') DEFAULT 'a,b', doc json,
+  noted longtext CHECK (json_valid(noted)), quick varchar(40) DEFAULT (uuid()),
   email varchar(40) COLLATE utf8mb4_general_ci, body text, nul varchar(10),
   UNIQUE KEY email_key (email), UNIQUE KEY plain_start (plain(5)), KEY body_start (body(20)),
   FULLTEXT KEY body_words (body, plain)
@@ -130,6 +131,7 @@ TYPES = {
         "three": "text", "four": "character varying(10)", "fixed": "character varying(10)",
         "raw": "bytea", "bytes": "bytea", "big": "bytea", "plain": "character varying(30)",
         "size": "words_size", "wrong": "words_wrong", "many": "text[]", "doc": "jsonb",
+        "noted": "jsonb",
         "quick": "character varying(40)", "email": "character varying(40)", "body": "text",
         "nul": "character varying(10)",
     },
