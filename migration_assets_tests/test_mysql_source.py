@@ -149,6 +149,10 @@ def test_unsigned_numbers_beyond_64_bits_with_sign_ask_for_the_text_lane(
         facts = reader.facts(table).columns["n"]
         assert (facts[Lane.INT].values, facts[Lane.TEXT].values) == (1, 2)
         assert facts[Lane.TEXT].bytes == 39
+        # Nobody waits for the snapshot: what was read is let go of at once.
+        execute(connection, "SET SESSION lock_wait_timeout = 1", "ALTER TABLE wide FORCE")
+        with pytest.raises(BrokenOffError, match='"wide": was altered while the snapshot was read'):
+            read(reader, "wide", n=(Lane.INT, Lane.TEXT))
 
 
 def test_texts_of_every_charset_come_as_utf8_and_bad_bytes_as_stored(
