@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 from psycopg2 import sql
 
-from migration_assets.core.plan import Dangling, ForeignKeyPlan, Plan, TablePlan
+from migration_assets.core.kept_plan import Dangling
+from migration_assets.core.plan import ForeignKeyPlan, Plan, TablePlan
 from migration_assets.errors import NotProvenError
 from migration_assets.postgres.connect import Target, session
 

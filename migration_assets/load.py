@@ -20,7 +20,7 @@ from psycopg2.extensions import cursor as Cursor
 from migration_assets.core.plan import TablePlan
 from migration_assets.core.results import LoadResult
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
-from migration_assets.postgres import ddl, marker
+from migration_assets.postgres import ddl, marker, run_log
 from migration_assets.postgres.connect import Target, broken_off, is_lost, session
 from migration_assets.postgres.empty import empty_table
 from migration_assets.postgres.encode import CopyEncoder
@@ -82,9 +82,9 @@ def prepare(
         BrokenOffError: the target was lost.
     """
     with session(target, "the preparation of the target") as connection:
-        marker.ensure_log(connection)
+        run_log.ensure_log(connection)
         with connection.cursor() as cursor:
-            marker.record_run(
+            run_log.record_run(
                 cursor,
                 run_id,
                 migration,

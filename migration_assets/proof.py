@@ -15,7 +15,8 @@ from pydantic import TypeAdapter
 from migration_assets import dangling, extract
 from migration_assets.core.catalog import POSTGRES, Catalog, SkippedObject, Table
 from migration_assets.core.config import MigrationConfig
-from migration_assets.core.plan import Origin, Plan, TablePlan, with_dangling, without
+from migration_assets.core.kept_plan import with_dangling, without
+from migration_assets.core.plan import Origin, Plan, TablePlan
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import (
     ContentResult,

@@ -20,7 +20,8 @@ from pydantic import TypeAdapter
 
 from migration_assets.core import results
 from migration_assets.core.catalog import Catalog, SkippedObject
-from migration_assets.core.plan import Dangling, Plan, with_dangling, without
+from migration_assets.core.kept_plan import Dangling, with_dangling, without
+from migration_assets.core.plan import Plan
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import ObjectCount
 

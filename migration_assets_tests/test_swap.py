@@ -14,7 +14,7 @@ import pytest
 from migration_assets import constraints, load
 from migration_assets.core.plan import IndexPlan, Plan, ViewPlan
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
-from migration_assets.postgres import marker
+from migration_assets.postgres import admission
 from migration_assets.postgres.connect import Target, connect
 from migration_assets.postgres.swap import drop_incoming, swap
 from migration_assets.progress import Progress
@@ -38,7 +38,7 @@ def run(
 ) -> None:
     """A whole run that writes ``name`` into both tables."""
     target, incoming = Target(url, schema), f"{schema}__in_{name}"
-    marker.preflight(target, migration)
+    admission.check_target(target, migration)
     load.prepare(target, incoming, name, migration)
     load_all(url, schema, folder, {A: [[1], [name]], B: [[1], [name]]}, name)
     done = constraints.apply(
@@ -107,10 +107,10 @@ def test_preflight_refuses_what_is_not_ours_and_writes_nothing(
         (url, "empty", "may not create in it"),
     ):
         with pytest.raises(InputError, match=said) as caught:
-            marker.preflight(Target(user, schema), "shop")
+            admission.check_target(Target(user, schema), "shop")
         assert "\n" not in str(caught.value)
     for schema in ("empty", "new"):
-        marker.preflight(Target(database, schema), "shop")
+        admission.check_target(Target(database, schema), "shop")
     assert schemas(database) == before
 
 
@@ -120,18 +120,18 @@ def test_another_migrations_schema_and_added_tables_are_refused(
     run(database, "shop", tmp_path, "r1")
     target = Target(database, "shop")
     with pytest.raises(InputError, match='"shop" belongs to migration shop; .*--schema NAME'):
-        marker.preflight(target, "other")
+        admission.check_target(target, "other")
     with pytest.raises(InputError, match="is the previous schema|is the incoming schema"):
         load.prepare(target, "shop__in_x", "x", "shop")
-        marker.preflight(Target(database, "shop__in_x"), "shop")
+        admission.check_target(Target(database, "shop__in_x"), "shop")
     ask(database, "CREATE TABLE shop.added (id int)")
     with pytest.raises(InputError, match='holds table "added"'):
-        marker.preflight(target, "shop")
+        admission.check_target(target, "shop")
     ask(database, "DROP TABLE shop.added; CREATE VIEW public.report AS SELECT * FROM shop.a")
     with pytest.raises(InputError, match=r"view (public\.)?report depends on tables"):
-        marker.preflight(target, "shop")
+        admission.check_target(target, "shop")
     ask(database, "DROP VIEW public.report")
-    marker.preflight(target, "shop")
+    admission.check_target(target, "shop")
 
 
 def test_another_roles_log_is_told_with_the_grant_that_helps(
@@ -140,7 +140,7 @@ def test_another_roles_log_is_told_with_the_grant_that_helps(
     first, second = make_role(), make_role()
     run(first.url, "shop", tmp_path, "r1")
     with pytest.raises(InputError, match="GRANT USAGE") as caught:
-        marker.preflight(Target(second.url, "other"), "other")
+        admission.check_target(Target(second.url, "other"), "other")
     for statement in str(caught.value).split(": ", 1)[1].split("; "):
         ask(first.url, statement)
     run(second.url, "other", tmp_path, "o1", migration="shop")

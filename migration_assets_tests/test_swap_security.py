@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from migration_assets.errors import InputError, NotProvenError
-from migration_assets.postgres import marker
+from migration_assets.postgres import admission
 from migration_assets.postgres import swap as swaps
 from migration_assets.postgres.connect import Target
 from migration_assets_tests.conftest import Role
@@ -175,9 +175,9 @@ def test_anothers_publication_is_told_with_the_statement_that_helps(
         swaps.swap(target, "shop__in_r2", "shop", "r2")
     assert live(database, "shop") == ["r1r1"]
     with pytest.raises(InputError, match='"shop"."b" is in publication "theirs"') as caught:
-        marker.preflight(target, "shop")
+        admission.check_target(target, "shop")
     ask(database, str(caught.value).split(": ", 1)[1])
-    marker.preflight(target, "shop")
+    admission.check_target(target, "shop")
     swaps.swap(target, "shop__in_r2", "shop", "r2")
     assert [row[:2] for row in ask(database, PUBLISHED)] == [("theirs", "shop.b")]
 
@@ -205,18 +205,18 @@ def test_what_others_added_to_our_schema_is_named_before_a_run(
     ):  # fmt: skip
         ask(database, f"CREATE {made}")
         with pytest.raises(InputError, match=named) as caught:
-            marker.preflight(target, "shop")
+            admission.check_target(target, "shop")
         assert "\n" not in str(caught.value)
         ask(database, f"DROP {dropped}")
     ask(database, "CREATE INDEX ON shop.b (v)")
-    marker.preflight(target, "shop")
+    admission.check_target(target, "shop")
 
 
 def test_in_public_only_triggers_on_our_tables_are_refused(database: str, tmp_path: Path) -> None:
     run(database, "public", tmp_path, "r1")
     ask(database, "CREATE TYPE mood AS ENUM ('glad');"
         "CREATE FUNCTION noop() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'")  # fmt: skip
-    marker.preflight(Target(database, "public"), "shop")
+    admission.check_target(Target(database, "public"), "shop")
     ask(database, "CREATE TRIGGER t BEFORE UPDATE ON a FOR EACH ROW EXECUTE FUNCTION noop()")
     with pytest.raises(InputError, match='trigger "t" on table "a", which the new tables'):
-        marker.preflight(Target(database, "public"), "shop")
+        admission.check_target(Target(database, "public"), "shop")

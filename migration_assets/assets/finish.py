@@ -14,7 +14,8 @@ from migration_assets.assets.load import prepare
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.core.catalog import POSTGRES
 from migration_assets.core.evidence import Verdict
-from migration_assets.core.plan import Plan, with_dangling
+from migration_assets.core.kept_plan import with_dangling
+from migration_assets.core.plan import Plan
 from migration_assets.core.results import LoadResult, SourceResult, StatementResult
 from migration_assets.errors import InputError, NotProvenError
 from migration_assets.home import Migration, prune

@@ -16,7 +16,7 @@ from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.results import LoadResult, Manifest, SourceResult
 from migration_assets.extract import open_parquet
 from migration_assets.home import Migration
-from migration_assets.postgres import marker
+from migration_assets.postgres import admission
 from migration_assets.run_folder import RunFolder
 from migration_assets.state import State
 
@@ -173,7 +173,7 @@ def prepare(run: Run, target: str, plan: Plan) -> None:
     source = run.folder.read_result("source", "all", SourceResult)
     with run.folder.lock():
         if not is_existing(run):
-            marker.preflight(destination, run.migration.name)
+            admission.check_target(destination, run.migration.name)
         version = load.prepare(
             destination,
             run.incoming(target),

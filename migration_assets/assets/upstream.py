@@ -12,7 +12,7 @@ from migration_assets.assets.run import RUN_FOLDER, Run
 from migration_assets.core import naming
 from migration_assets.core.results import Manifest, SourceResult, TargetResult
 from migration_assets.errors import InputError
-from migration_assets.postgres import marker
+from migration_assets.postgres import marker, run_log
 from migration_assets.postgres.connect import session
 from migration_assets.run_folder import RunFolder
 
@@ -158,7 +158,7 @@ def standing_schema(run: Run, folder: RunFolder, target: str) -> str:
     ):
         if marker.schema_exists(cursor, incoming):
             return incoming
-        if marker.live_run(cursor, destination.schema, run.migration.name) == name:
+        if run_log.live_run(cursor, destination.schema, run.migration.name) == name:
             return destination.schema
     raise InputError(
         f'what run {name} loaded is not at {destination.location} any more: schema "{incoming}" '

@@ -11,7 +11,8 @@ from migration_assets import home as homes
 from migration_assets.cli.local_run import local_run
 from migration_assets.core.catalog import SkippedObject
 from migration_assets.core.config import MigrationConfig
-from migration_assets.core.plan import Plan, without
+from migration_assets.core.kept_plan import without
+from migration_assets.core.plan import Plan
 from migration_assets.errors import InputError, NotProvenError
 from migration_assets.postgres import embedded
 

@@ -26,7 +26,7 @@ from migration_assets.core.evidence import Evidence
 from migration_assets.core.planner import build_plan
 from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.expectations.client import ExpectationsWorker
-from migration_assets.postgres import marker
+from migration_assets.postgres import admission
 from migration_assets.postgres.connect import Target, resolve_target
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources import open_source
@@ -185,7 +185,7 @@ def _look(target: Target, config: MigrationConfig, catalog: Catalog) -> Structur
     """
     if config.schema_mode != "existing":
         config.check_tables(build_plan(catalog, None, config.plan))
-        marker.preflight(target, config.name)
+        admission.check_target(target, config.name)
         return None
     from migration_assets.existing import prepare  # needed seldom
 

@@ -7,16 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
-from migration_assets.constraints import (
-    LARGE_ROWS,
-    Statement,
-    analyze,
-    begin,
-    rows_of,
-    run,
-    text_of,
-    write_results,
-)
+from migration_assets.constraints import LARGE_ROWS, analyze, rows_of, text_of, write_results
 from migration_assets.core.plan import Plan
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import StatementResult
@@ -25,6 +16,7 @@ from migration_assets.postgres import clone
 from migration_assets.postgres.connect import Target, session
 from migration_assets.progress import Progress
 from migration_assets.run_folder import RunFolder
+from migration_assets.statements import Statement, begin, run
 
 _KINDS = {"p": "primary key", "u": "unique", "x": "exclusion", "f": "foreign key"}
 """``pg_constraint.contype`` -> word."""

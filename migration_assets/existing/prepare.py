@@ -15,7 +15,7 @@ from migration_assets.core.plan import Plan
 from migration_assets.core.structure import Structure
 from migration_assets.errors import InputError
 from migration_assets.existing.command import run_command
-from migration_assets.postgres import clone, marker, swap
+from migration_assets.postgres import admission, clone, marker, swap
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.move_rows import references
 from migration_assets.postgres.structure import read_structure
@@ -29,9 +29,9 @@ def preflight(target: Target, config: MigrationConfig) -> None:
         InputError: it can not; says what to do.
     """
     if config.schema_command is not None:
-        marker.preflight(target, config.name, partial(marker.check_schema, built=True))
+        admission.check_target(target, config.name, partial(admission.check_schema, built=True))
     else:
-        marker.preflight(target, config.name, _check_schema)
+        admission.check_target(target, config.name, _check_schema)
 
 
 def _check_schema(cursor: Cursor, schema: str, migration: str) -> None:

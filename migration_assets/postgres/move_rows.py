@@ -19,7 +19,7 @@ from migration_assets.core.naming import shorten
 from migration_assets.core.results import SwapResult
 from migration_assets.core.structure import Structure, lines
 from migration_assets.errors import InputError, NotProvenError
-from migration_assets.postgres import clone, marker
+from migration_assets.postgres import clone, marker, run_log
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.empty import silence
 from migration_assets.postgres.marker import Mark, Role
@@ -105,12 +105,12 @@ def move_rows(
                 f'rows can not be moved into schema "{target.schema}", which is as it was: '
                 f"{error.diag.message_primary}{detail}"
             ) from error
-        marker.record_run(
+        run_log.record_run(
             cursor,
             run_id,
             migration,
             target.schema,
-            outcome=marker.LIVE,
+            outcome=run_log.LIVE,
             plan_digest=plan_digest,
             snapshot_id=snapshot_id,
             tables=len(names),
@@ -120,7 +120,7 @@ def move_rows(
 
     previous = previous_schema(target.schema)
     with session(target, "the move of rows") as connection:
-        marker.ensure_log(connection)
+        run_log.ensure_log(connection)
         kept, attempts = patiently(connection, target.schema, patience, move)
         seconds = time.monotonic() - started
         if kept is None:

@@ -20,7 +20,7 @@ from psycopg2.extensions import cursor as Cursor
 from migration_assets.core.naming import shorten
 from migration_assets.core.results import SwapResult
 from migration_assets.errors import InputError, NotProvenError
-from migration_assets.postgres import added, grants, marker, security
+from migration_assets.postgres import added, admission, grants, marker, run_log, security
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.marker import Mark, Role
 from migration_assets.postgres.parts import set_schema_of_parts
@@ -107,24 +107,24 @@ def swap(
         if is_done(cursor, target.schema, incoming, migration, run_id):
             return None
         _check_complete(cursor, incoming, planned, tables)
-        marker.check_schema(cursor, target.schema, migration, built)
+        admission.check_schema(cursor, target.schema, migration, built)
         _check_newer(cursor, target.schema, taken_at)
         plan = _look(cursor, target.schema, incoming, migration, run_id, taken_at, built)
         objects = _objects(cursor, incoming)
         _exchange(cursor, plan)
-        marker.record_run(
+        run_log.record_run(
             cursor,
             run_id,
             migration,
             target.schema,
-            outcome=marker.LIVE,
+            outcome=run_log.LIVE,
             objects=objects,
             **facts,
         )
         return plan
 
     with session(target, "the swap") as connection:
-        marker.ensure_log(connection)
+        run_log.ensure_log(connection)
         plan, attempts = patiently(connection, target.schema, patience, exchange)
         seconds = time.monotonic() - started
         if plan is None:
@@ -144,10 +144,10 @@ def drop_incoming(
     A schema that is not this run's is left alone.
     """
     with session(target, f'dropping schema "{incoming}"') as connection:
-        marker.ensure_log(connection)
+        run_log.ensure_log(connection)
         with connection.cursor() as cursor:
             mark = marker.read_mark(cursor, incoming)
-            marker.record_run(cursor, run_id, migration, target.schema, outcome=outcome)
+            run_log.record_run(cursor, run_id, migration, target.schema, outcome=outcome)
         connection.commit()
         if mark == Mark(migration, run_id, Role.INCOMING):
             marker.drop_schema(connection, incoming)
@@ -157,12 +157,7 @@ def is_done(cursor: Cursor, live: str, incoming: str, migration: str, run_id: st
     """True if the run went live before, so that its incoming schema is gone."""
     if marker.schema_exists(cursor, incoming):
         return False
-    cursor.execute(
-        "SELECT run_id FROM migration_assets.runs WHERE migration = %s AND target_schema = %s"
-        " AND outcome = %s ORDER BY finished_at DESC LIMIT 1",
-        (migration, live, marker.LIVE),
-    )
-    return cursor.fetchone() == (run_id,)
+    return run_log.last_live(cursor, live, migration) == run_id
 
 
 def _check_complete(
@@ -227,7 +222,7 @@ def _look(
                 f'{held[0]} depends on tables of schema "{previous}", which this swap replaces; '
                 "drop it first"
             )
-    owned = marker.own_objects(cursor, live, migration) if moves else []
+    owned = run_log.own_objects(cursor, live, migration) if moves else []
     return _Swap(
         live=live,
         incoming=incoming,
@@ -238,19 +233,9 @@ def _look(
         taken_at=taken_at,
         first=not there or (moves and not owned),
         moves=moves,
-        previous_run=_last_run(cursor, live, migration) or (mark.run if mark else None),
+        previous_run=run_log.last_live(cursor, live, migration) or (mark.run if mark else None),
         built=built,
     )
-
-
-def _last_run(cursor: Cursor, live: str, migration: str) -> str | None:
-    cursor.execute(
-        "SELECT run_id FROM migration_assets.runs WHERE migration = %s AND target_schema = %s"
-        " AND outcome = %s ORDER BY finished_at DESC LIMIT 1",
-        (migration, live, marker.LIVE),
-    )
-    row = cursor.fetchone()
-    return row[0] if row else None
 
 
 def _exchange(cursor: Cursor, plan: _Swap) -> None:
@@ -280,7 +265,7 @@ def _rename(cursor: Cursor, plan: _Swap) -> None:
 
 def _move(cursor: Cursor, plan: _Swap) -> None:
     if not plan.first:
-        owned = marker.own_objects(cursor, plan.live, plan.migration)
+        owned = run_log.own_objects(cursor, plan.live, plan.migration)
         secured = _carry_over(cursor, plan)
         relations = _own_relations(cursor, plan.live, "rpv", owned)
         _lock(cursor, plan.live, [name for name, _ in relations], "ACCESS EXCLUSIVE")
