@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
+from math import isfinite
 from uuid import UUID
 
 from migration_assets.core import default_mysql
@@ -14,9 +16,25 @@ from migration_assets.core.plan import DefaultTest
 from migration_assets.core.translate import UntranslatableError
 from migration_assets.core.types import PgType
 
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d+\Z", re.ASCII)
+_DAY = r"\d{4}-\d\d-\d\d"
+_CLOCK = r"\d\d:\d\d(:\d\d(\.\d{1,6})?)?"
+_TIME_FORMS = {
+    "date": re.compile(_DAY, re.ASCII),
+    "time": re.compile(_CLOCK, re.ASCII),
+    "timestamp": re.compile(f"{_DAY}([ T]{_CLOCK})?", re.ASCII),
+    "timestamptz": re.compile(rf"{_DAY}([ T]{_CLOCK}(Z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII),
+}
+"""Forms that mean the same here and there; Python, SQLite and PostgreSQL each read more."""
 _STRING = re.compile(r"'(?:[^']|'')*'\Z|\"(?:[^\"]|\"\")*\"\Z", re.DOTALL)
 _BLOB = re.compile(r"[xX]'([0-9a-fA-F]*)'\Z")
+_READ: dict[str, Callable[[str], object]] = {
+    "date": date.fromisoformat,
+    "time": time.fromisoformat,
+    "timestamp": datetime.fromisoformat,
+    "timestamptz": datetime.fromisoformat,
+}
 _NOW = {
     "current_timestamp": "timezone('UTC', now())",
     "current_date": "timezone('UTC', now())::date",
@@ -47,7 +65,7 @@ def translate_default(
 
     Returns:
         The PostgreSQL expression, None for a default of NULL; and how it is to be tested, None
-        for a literal.
+        for a literal that can only mean the same.
 
     Raises:
         UntranslatableError: the default does not translate, or is no value of the type.
@@ -59,9 +77,10 @@ def translate_default(
     if folded in _NOW:
         return _now(folded, kind), DefaultTest.TIME
     try:
-        return _literal_default(text, kind), None
+        default = _literal_default(text, kind)
     except _ExpressionError:
         return translate_expression(text, kind, dialect or "")
+    return default, DefaultTest.VALUE if _is_doubtful(text, kind, dialect) else None
 
 
 def _mysql(text: str, kind: PgType) -> tuple[str | None, DefaultTest | None]:
@@ -84,6 +103,18 @@ def _mysql(text: str, kind: PgType) -> tuple[str | None, DefaultTest | None]:
 
 class _ExpressionError(Exception):
     """The default is no literal."""
+
+
+def _is_doubtful(text: str, kind: PgType, dialect: str | None) -> bool:
+    """Whether a literal has to be tried: a document, or a number where texts are.
+
+    SQLite stores a number by the column's affinity: ``1.10`` in a TEXT column becomes ``1.1``,
+    and ``'007'`` becomes 7 where numbers are preferred.
+    """
+    if kind.name in {"json", "jsonb"}:
+        return text.lower() != "null"
+    texts = kind.name in {"text", "varchar", "bytea"}
+    return texts and dialect == "sqlite" and bool(_NUMBER.match(text.strip("'\" \t\n\r\f\v")))
 
 
 def _bare(sql: str) -> str:
@@ -151,12 +182,14 @@ def _fits(value: str, kind: PgType) -> bool:
     name = kind.name
     try:
         if name in _INTEGERS:
+            if not _INTEGER.match(value.strip(" ")):
+                return False
             number = int(value)
             return -_INTEGERS[name] <= number < _INTEGERS[name]
         if name == "numeric":
-            return Decimal(value).is_finite()
+            return _NUMBER.match(value) is not None and _fits_numeric(Decimal(value), kind)
         if name in {"double precision", "real"}:
-            return float(value) is not None
+            return _NUMBER.match(value) is not None and isfinite(float(value))
         if name == "boolean":
             return value in {"0", "1"}
         if name == "varchar":
@@ -166,15 +199,21 @@ def _fits(value: str, kind: PgType) -> bool:
         if name in {"json", "jsonb"}:
             json.loads(value)
             return True
-        if name == "date":
-            date.fromisoformat(value)
-        elif name in {"timestamp", "timestamptz"}:
-            datetime.fromisoformat(value)
-        elif name == "time":
-            time.fromisoformat(value)
+        if name in _TIME_FORMS:
+            _READ[name](value)  # a day or time that does not exist raises
+            return _TIME_FORMS[name].fullmatch(value) is not None
     except (ValueError, InvalidOperation):
         return False
     return True
+
+
+def _fits_numeric(number: Decimal, kind: PgType) -> bool:
+    """Whether a ``numeric(p,s)`` holds the number without rounding it."""
+    if not kind.args:
+        return True
+    precision, scale = kind.args[0], kind.args[1] if len(kind.args) > 1 else 0
+    whole, last = number.adjusted() + 1, int(number.normalize().as_tuple().exponent)
+    return not number or (whole <= precision - scale and -last <= scale)
 
 
 def _balanced(text: str) -> bool:
