@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import struct
 import threading
 from collections.abc import Iterator
@@ -205,11 +206,9 @@ def test_rows_are_the_bytes_that_drivers_read_one_by_one(
     settings = {"use_unicode": False, "conv": {}, "max_allowed_packet": 1 << 30}
     plain = database.connect(**settings)
     readers.append(plain)
-    try:
-        import MySQLdb._mysql as mysqlclient
-    except ImportError:
-        pass
-    else:
+    # A driver in C, which is compared where somebody has it.
+    if importlib.util.find_spec("MySQLdb"):
+        mysqlclient = importlib.import_module("MySQLdb._mysql")
         server = database.server
         readers.append(
             mysqlclient.connect(

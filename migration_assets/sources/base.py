@@ -54,6 +54,11 @@ class Snapshot:
     position: str | None = None
     notes: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Snapshot:
+        """Make it of its fields as JSON gives them back."""
+        return cls(**{**record, "notes": tuple(record.get("notes", ()))})
+
 
 def source_result(kind: str, snapshot: Snapshot) -> SourceResult:
     """The record of a run about what it read."""

@@ -63,8 +63,7 @@ class Record:
     def read(cls, path: Path) -> Record:
         """Read what :meth:`write` wrote; raises OSError."""
         fields = json.loads(path.read_text(encoding="utf-8"))
-        fields["snapshot"]["notes"] = tuple(fields["snapshot"]["notes"])
-        return cls(Snapshot(**fields.pop("snapshot")), **fields)
+        return cls(Snapshot.of(fields.pop("snapshot")), **fields)
 
 
 class Connections:

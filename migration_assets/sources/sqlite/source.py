@@ -110,7 +110,7 @@ class SQLiteSource:
         """
         header.read(path, f"snapshot {path.name}")
         known = json.loads(_record_path(path).read_text("utf-8"))
-        reader = SQLiteReader(path, Snapshot(**known["snapshot"]), known["table_bytes"])
+        reader = SQLiteReader(path, Snapshot.of(known["snapshot"]), known["table_bytes"])
         reader.start_integrity_check()
         return reader
 
