@@ -92,7 +92,6 @@ MYSQL_DEVIATIONS = (
     Deviation("0 and 1", _becomes(r"TINYINT\(1\)", "boolean", "integer")),
     Deviation("texts that are padded", _becomes(r"CHAR.*", _VARYING, r"text|character\(\d+\)")),
     Deviation("lengths of texts", _becomes(r"VARCHAR.*", _VARYING, f"text|{_VARYING}")),
-    Deviation("UUIDs by their values", _becomes(r"VARCHAR\(36\)", "uuid", _VARYING)),
     Deviation("enums", _becomes(r"ENUM.*", r'"?\w+"?', "text|boolean|mpaa_rating")),
     Deviation("4-byte reals", _becomes("FLOAT.*", "real", r"numeric\(10,2\)|double precision")),
     Deviation("years", _becomes(r"YEAR\(4\)", "smallint", "year")),
