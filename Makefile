@@ -53,7 +53,7 @@ migrate: $(STAMP) ## Move your own: make migrate SOURCE=sqlite:///path/app.db [T
 
 test: $(STAMP) ## Tests, style and types
 	@.ci/mariadb
-	@$(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadscope --durations 15
+	@$(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder --durations 15
 	@$(MAKE) --no-print-directory lint
 
 lint: $(STAMP) ## Style and types only

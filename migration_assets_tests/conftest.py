@@ -35,6 +35,27 @@ FAST = {"fsync": "off"}
 """The session's server is thrown away; what it would lose in a crash is not missed."""
 
 
+LONGEST_FIRST = (
+    "test_random_databases",
+    "test_torture",
+    "test_fixture_databases",
+    "test_mysql_fixtures",
+    "test_torture_mysql",
+    "test_random_mysql",
+    "test_swap_gate",
+    "test_rehearsal",
+    "test_reexecution",
+    "test_cli",
+    "test_overrides",
+    "test_transforms",
+    "test_quarantine",
+    "test_plan_command",
+    "test_existing_schema",
+    "test_csv_road",
+)
+"""Modules of a minute or more, so that one process is not left alone with one of them."""
+
+
 @dataclass(frozen=True)
 class Server:
     """A server of one test, reachable by TCP, whose password is asked for.
@@ -61,6 +82,12 @@ class Role:
 
     name: str
     url: str
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long modules first; the order within each stays."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
 @pytest.fixture(scope="session")
