@@ -143,6 +143,18 @@ def test_many_tables_are_loaded_and_checked_in_ops_of_fifty(tmp_path):
     assert len([n for n in names if n.startswith("shop_staging_checks")]) == 3
 
 
+def test_snapshot_that_lasts_as_long_as_its_process_is_read_by_one_step(
+    migration, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("migration_assets.assets.extract.BATCH", 2)
+    server = homes.create(tmp_path / "other", "shop", "mysql://reader@db.internal/shop")
+    server.state.write_bytes(migration.state.read_bytes())
+    for one, steps in ((migration, 2), (server, 1)):
+        spread = configure(one, "  executor: multiprocess\n")
+        job = assemble([spread]).resolve_job_def("shop_rehearsal")
+        assert sum(node.name.startswith("shop_extract") for node in job.nodes) == steps
+
+
 def test_multiprocess_is_chosen_in_yaml_and_spreads_large_tables(migration):
     job = assemble([migration]).resolve_job_def("shop_rehearsal")
     assert job.executor_def.name == "in_process"

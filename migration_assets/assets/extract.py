@@ -50,7 +50,7 @@ def extract_assets(migration: Migration, state: State, plan: Plan) -> list[dg.As
     """The Parquet file of every planned table, in as few ops as Dagster bears."""
     version = plan.digest if state.profile else None
     weighted = [(table, state.catalog.table(table.source).bytes or 1) for table in plan.tables]
-    groups = batches(weighted, BATCH)
+    groups = batches(weighted, _batch(migration, len(weighted)))
     names = op_names(f"{migration.name}_extract", len(groups))
     cached = plan.digest if state.profile else None
     slugs = frozenset(table.slug for table in plan.tables)
@@ -60,6 +60,13 @@ def extract_assets(migration: Migration, state: State, plan: Plan) -> list[dg.As
         wanted = {spec.key: table.slug for spec, table in zip(specs, tables, strict=True)}
         made.append(_assets(migration, name, specs, wanted, slugs, cached))
     return made
+
+
+def _batch(migration: Migration, tables: int) -> int:
+    """Most tables of one op: all, if a second process could not read the same snapshot."""
+    if migration.config.executor == "multiprocess" and not migration.source().copies:
+        return max(tables, BATCH)
+    return BATCH
 
 
 def _spec(migration: Migration, table: TablePlan, version: str | None) -> dg.AssetSpec:
