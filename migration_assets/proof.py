@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import replace
 from time import monotonic
@@ -44,11 +44,11 @@ STAGES = ("extract", "content", "values", "structure")
 _FINDINGS: TypeAdapter[list[Finding]] = TypeAdapter(list[Finding])
 
 
-def check_target(target: Target) -> str | None:
+def check_target(target: Target) -> marker.Mark | None:
     """Look whether there is a schema to prove anything about.
 
     Returns:
-        the name of the migration that made it, None for what any other tool has loaded.
+        the mark of the run that made it, None for what any other tool has loaded.
 
     Raises:
         InputError: there is none.
@@ -61,8 +61,7 @@ def check_target(target: Target) -> str | None:
             raise InputError(
                 f'{target.location} has no schema "{target.schema}"; name another with --schema'
             )
-        mark = marker.read_mark(cursor, target.schema)
-    return mark.migration if mark is not None else None
+        return marker.read_mark(cursor, target.schema)
 
 
 def prove(
@@ -75,6 +74,7 @@ def prove(
     folder: RunFolder,
     progress: Progress,
     existing: Structure | None = None,
+    taken_back: Collection[SkippedObject] | None = None,
 ) -> None:
     """Compare the schema of ``target`` with the snapshot; the results go to ``folder``.
 
@@ -88,6 +88,8 @@ def prove(
         folder: takes results as those of a run.
         progress: shows each table.
         existing: the schema of ``target`` if the application's own migrations made it.
+        taken_back: what the run that made the schema did not bring along; None if that is not
+            known, as where another tool made it.
 
     Raises:
         BrokenOffError: the target was lost.
@@ -126,7 +128,11 @@ def prove(
                 folder.write_result("values", table.slug, values)
 
             _stage(folder, f"verify_{table.slug}", work)
-    _stage(folder, "structure", lambda: _structure(reader, target, plan, profile, folder, existing))
+    _stage(
+        folder,
+        "structure",
+        lambda: _structure(reader, target, plan, profile, folder, existing, taken_back),
+    )
 
 
 def _keep(
@@ -258,6 +264,7 @@ def _structure(
     profile: Profile,
     folder: RunFolder,
     existing: Structure | None,
+    taken_back: Collection[SkippedObject] | None,
 ) -> None:
     """Structure findings; translated objects that are there must mean the same."""
     aside = {slug: m.quarantined for slug, m in folder.manifests().items() if m.quarantined}
@@ -271,6 +278,9 @@ def _structure(
         found = findings.findings(target, target.schema, existing, tables, plan, profile)
     translated = folder.catalog().dialect != POSTGRES
     missing = _missing_translated(found, plan) if translated else ()
+    if taken_back is not None:
+        known = {(item.kind, item.table, item.name) for item in taken_back}
+        missing = tuple(item for item in missing if (item.kind, item.table, item.name) in known)
     if missing:
         # A run takes back what it cannot translate truly, so its absence disproves nothing.
         folder.write_withdrawn(missing)

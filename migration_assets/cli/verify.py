@@ -14,9 +14,12 @@ from migration_assets.cli.existing import as_it_is
 from migration_assets.cli.local_run import local_run
 from migration_assets.cli.migrate import check_out, copy_artefacts
 from migration_assets.cli.progress_view import ProgressView, plain_console
+from migration_assets.core.catalog import SkippedObject
 from migration_assets.core.config import TargetConfig
 from migration_assets.errors import BrokenOffError
 from migration_assets.postgres.connect import resolve_target
+from migration_assets.postgres.marker import Mark
+from migration_assets.run_folder import RunFolder
 from migration_assets.sources import absolute_url
 
 
@@ -44,8 +47,9 @@ def command(
     check_out(out)
     home = homes.home_path()
     destination = resolve_target(TargetConfig(url=target), schema, home, home)
-    made_by = proof.check_target(destination)
-    name = name or _migration_of(home, made_by, source)
+    mark = proof.check_target(destination)
+    made_by = _migration_of(home, mark, source)
+    name = name or made_by
     console = plain_console(stderr=as_json)
     started = datetime.now(UTC)
     with local_run(source, name, spill=True, look=as_it_is(destination)) as run:
@@ -62,6 +66,7 @@ def command(
                     run.folder,
                     run.progress,
                     run.structure,
+                    _taken_back(home, mark) if mark and name == made_by else None,
                 )
         except BrokenOffError as error:
             broken = str(error)
@@ -93,8 +98,17 @@ def command(
     return evidence.run.exit_code
 
 
-def _migration_of(home: Path, name: str | None, source: str) -> str | None:
+def _migration_of(home: Path, mark: Mark | None, source: str) -> str | None:
     """The migration that made the schema, if the home has it and it is one of this source."""
-    if name is None or name not in homes.migration_names(home):
+    if mark is None or mark.migration not in homes.migration_names(home):
         return None
-    return name if homes.load(home, name).config.source == absolute_url(source) else None
+    config = homes.load(home, mark.migration).config
+    return mark.migration if config.source == absolute_url(source) else None
+
+
+def _taken_back(home: Path, mark: Mark) -> tuple[SkippedObject, ...] | None:
+    """What the run that made the schema did not bring along; None if its folder is gone."""
+    try:
+        return RunFolder(home / mark.migration / "runs" / mark.run).kept_plan().skipped
+    except FileNotFoundError:
+        return None
