@@ -16,9 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -45,7 +43,6 @@ TARGET = "staging"
 """The environment that a migration made from the command line loads into."""
 
 _RESERVED = frozenset({"dagster"})
-_DAY = 24 * 60 * 60
 """Seconds after which a run that left no evidence counts as broken off."""
 _MAX_NAME = 48
 """Leaves room for suffixes of schema names below PostgreSQL's 63 bytes."""
@@ -380,50 +377,3 @@ def _write_secret(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
-
-
-def run_folders(migration: Migration) -> list[RunFolder]:
-    """All run folders of a migration, the newest first."""
-    runs = migration.folder / "runs"
-    if not runs.is_dir():
-        return []
-    paths = sorted((p for p in runs.iterdir() if p.is_dir()), key=lambda p: -p.stat().st_mtime)
-    return [migration.run_folder(path.name) for path in paths]
-
-
-def prune(migration: Migration, current: str) -> list[str]:
-    """Drop run folders beyond ``keep_runs``, with their Parquet; returns the dropped run ids.
-
-    The current run and the newest one that went live are always kept, and beside them those that
-    are under way and those whose Parquet files another kept run was loaded from.
-    """
-    return [folder.path.name for folder in _dropped(migration, current)]
-
-
-def _dropped(migration: Migration, current: str) -> Iterator[RunFolder]:
-    folders = run_folders(migration)
-    live = next((f for f in folders if (f.path / "results" / "swap" / "all.json").exists()), None)
-    kept = {current} | ({live.path.name} if live else set())
-    others = [folder for folder in folders if folder.path.name not in kept]
-    for folder in others:
-        if not _under_way(folder) and len(kept) < migration.config.keep_runs:
-            kept.add(folder.path.name)
-    needed = {name for folder in folders if folder.path.name in kept for name in _origins(folder)}
-    for folder in others:
-        if folder.path.name in kept | needed or _under_way(folder):
-            continue
-        if folder.storage is not None:
-            filesystem, root = folder.filesystem()
-            filesystem.delete_dir(root)
-        shutil.rmtree(folder.path)
-        yield folder
-
-
-def _under_way(folder: RunFolder) -> bool:
-    """True for a run without evidence that may still come to some."""
-    return not folder.evidence.exists() and time.time() - folder.path.stat().st_mtime < _DAY
-
-
-def _origins(folder: RunFolder) -> set[str]:
-    """The runs that extracted what this one loaded."""
-    return {Path(pin.read_text()).name for pin in (folder.path / "origin").glob("*")}

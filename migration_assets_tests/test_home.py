@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from migration_assets import home as homes
+from migration_assets import retention
 from migration_assets.errors import InputError
 
 SOURCE = "sqlite:////data/My shop.db"
@@ -184,5 +185,5 @@ def test_pruning_keeps_the_current_run_the_live_one_and_the_newest(tmp_path):
         if run == "live":
             folder.write_text("results/swap/all.json", "{}")
         os.utime(folder.path, (1e9 - age, 1e9 - age))
-    assert sorted(homes.prune(migration, current="oldest")) == ["newer_failed", "old"]
-    assert {f.path.name for f in homes.run_folders(migration)} == {"oldest", "live", "new"}
+    assert sorted(retention.prune(migration, current="oldest")) == ["newer_failed", "old"]
+    assert {f.path.name for f in retention.run_folders(migration)} == {"oldest", "live", "new"}

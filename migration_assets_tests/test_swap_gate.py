@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-from migration_assets import cli, ledger, run_lock
+from migration_assets import cli, ledger, retention, run_lock
 from migration_assets import home as homes
 from migration_assets.core.evidence import Evidence, Verdict
 from migration_assets.core.results import StepFailure
@@ -257,7 +257,7 @@ def test_pruning_keeps_what_is_under_way_and_what_a_kept_run_was_loaded_from(tmp
     migration.run_folder("under_way").create()
     migration.run_folder("current").write_text("origin/users", str(folder.path.parent / "origin"))
     migration = configure(migration, "  keep_runs: 1\n")
-    assert homes.prune(migration, current="current") == ["done"]
+    assert retention.prune(migration, current="current") == ["done"]
 
 
 def test_what_is_live_is_not_replaced_by_an_earlier_snapshot(migration, pg_url, schema, tmp_path):
@@ -304,11 +304,11 @@ def test_second_run_at_the_same_time_is_refused_with_exit_2(migration, other_run
         launch(migration, "shop_rehearsal")
     assert refused.value.exit_code == 2
     assert 'another run of migration "shop"' in str(refused.value)
-    assert homes.run_folders(migration) == []
+    assert retention.run_folders(migration) == []
     # A run from the UI takes the same lock.
     done, _ = run(migration, tables("extract"))
     assert not done
-    assert homes.run_folders(migration) == []
+    assert retention.run_folders(migration) == []
     other_run.kill()
     other_run.wait()
     assert run(migration, tables("extract"))[0]

@@ -18,9 +18,10 @@ from migration_assets.core.kept_plan import with_dangling
 from migration_assets.core.plan import Plan
 from migration_assets.core.results import LoadResult, SourceResult, StatementResult
 from migration_assets.errors import InputError, NotProvenError
-from migration_assets.home import Migration, prune
+from migration_assets.home import Migration
 from migration_assets.postgres import marker, swap
 from migration_assets.postgres.connect import session
+from migration_assets.retention import prune
 from migration_assets.sources.base import SnapshotGoneError, SnapshotReader
 from migration_assets.state import State
 

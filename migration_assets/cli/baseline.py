@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from migration_assets import baseline
+from migration_assets import baseline, retention
 from migration_assets import home as homes
 from migration_assets.cli.local_run import local_run
 from migration_assets.core.catalog import SkippedObject
@@ -68,7 +68,7 @@ def target_plan(source: str, name: str | None, schema: str | None) -> tuple[Plan
         migration = homes.load(home, name)
         _refuse_existing(migration.config)
         chosen = schema or migration.config.schema_of(homes.TARGET)
-        for folder in homes.run_folders(migration):
+        for folder in retention.run_folders(migration):
             if (folder.path / "results" / "swap" / "all.json").exists():
                 return folder.kept_plan(), chosen
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from migration_assets import home as homes
+from migration_assets import retention
 from migration_assets.core.results import Manifest
 from migration_assets.csv_export import export_csv
 from migration_assets.errors import InputError
@@ -82,7 +83,7 @@ def run_folder(named: str) -> RunFolder:
 
 def _latest(migration: homes.Migration) -> RunFolder:
     """The latest run that extracted its tables."""
-    for folder in homes.run_folders(migration):
+    for folder in retention.run_folders(migration):
         if folder.has_plan:
             there = folder.read_results("extract", Manifest)
             if all(table.slug in there for table in folder.plan().tables):

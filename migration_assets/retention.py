@@ -1,0 +1,60 @@
+"""Which run folders of a migration are kept, and for how long."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from migration_assets.home import Migration
+from migration_assets.run_folder import RunFolder
+
+_DAY = 24 * 60 * 60
+
+
+def run_folders(migration: Migration) -> list[RunFolder]:
+    """All run folders of a migration, the newest first."""
+    runs = migration.folder / "runs"
+    if not runs.is_dir():
+        return []
+    paths = sorted((p for p in runs.iterdir() if p.is_dir()), key=lambda p: -p.stat().st_mtime)
+    return [migration.run_folder(path.name) for path in paths]
+
+
+def prune(migration: Migration, current: str) -> list[str]:
+    """Drop run folders beyond ``keep_runs``, with their Parquet; returns the dropped run ids.
+
+    The current run and the newest one that went live are always kept, and beside them those that
+    are under way and those whose Parquet files another kept run was loaded from.
+    """
+    return [folder.path.name for folder in _dropped(migration, current)]
+
+
+def _dropped(migration: Migration, current: str) -> Iterator[RunFolder]:
+    folders = run_folders(migration)
+    live = next((f for f in folders if (f.path / "results" / "swap" / "all.json").exists()), None)
+    kept = {current} | ({live.path.name} if live else set())
+    others = [folder for folder in folders if folder.path.name not in kept]
+    for folder in others:
+        if not _under_way(folder) and len(kept) < migration.config.keep_runs:
+            kept.add(folder.path.name)
+    needed = {name for folder in folders if folder.path.name in kept for name in _origins(folder)}
+    for folder in others:
+        if folder.path.name in kept | needed or _under_way(folder):
+            continue
+        if folder.storage is not None:
+            filesystem, root = folder.filesystem()
+            filesystem.delete_dir(root)
+        shutil.rmtree(folder.path)
+        yield folder
+
+
+def _under_way(folder: RunFolder) -> bool:
+    """True for a run without evidence that may still come to some."""
+    return not folder.evidence.exists() and time.time() - folder.path.stat().st_mtime < _DAY
+
+
+def _origins(folder: RunFolder) -> set[str]:
+    """The runs that extracted what this one loaded."""
+    return {Path(pin.read_text()).name for pin in (folder.path / "origin").glob("*")}
