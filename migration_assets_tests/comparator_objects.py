@@ -17,6 +17,8 @@ import psycopg2
 
 from migration_assets_tests.comparator import open_source
 
+FOLDING = {"NOCASE", "RTRIM"}
+
 
 def missing_objects(source: Path, url: str, schema: str, out: Path, folder: Path) -> list[str]:
     """List what the source has and neither PostgreSQL nor the report does; empty is proof."""
@@ -84,11 +86,11 @@ class _Objects:
         shape = self._lite.execute(
             'SELECT name, coll FROM pragma_index_xinfo(?) WHERE "key" = 1 ORDER BY seqno', (name,)
         ).fetchall()
-        # NOCASE makes a text an expression in PostgreSQL; a number has no case.
+        # NOCASE and RTRIM make a text an expression in PostgreSQL; a number has no case.
         wanted = [
             {None} if column is None else {self._target(plan, column)} | nocase
             for column, coll in shape
-            for nocase in ({None} if coll == "NOCASE" else set(),)
+            for nocase in ({None} if coll in FOLDING else set(),)
         ]
         for index in self._indexes(plan["name"]):
             if len(index) == len(wanted) and all(map(contains, wanted, index)):
@@ -152,11 +154,11 @@ class _Objects:
         return faults
 
     def _ignores_case(self, index: str, place: int) -> bool:
-        """NOCASE makes the term an expression in PostgreSQL."""
+        """NOCASE and RTRIM make the term an expression in PostgreSQL."""
         found = self._lite.execute(
             "SELECT coll FROM pragma_index_xinfo(?) WHERE seqno = ?", (index, place)
         ).fetchone()
-        return bool(found[0] == "NOCASE")
+        return bool(found[0] in FOLDING)
 
     def _foreign_keys(self, plan: dict[str, Any]) -> list[str]:
         rows = self._lite.execute(

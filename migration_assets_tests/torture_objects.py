@@ -116,11 +116,14 @@ KEYS = (
         "CREATE TABLE c_key (name TEXT COLLATE NOCASE PRIMARY KEY);"
         "CREATE TABLE c_unique (name TEXT UNIQUE, loose TEXT COLLATE NOCASE UNIQUE);"
         "CREATE TABLE c_index (name TEXT);"
-        "CREATE INDEX c_index_name ON c_index (name COLLATE NOCASE DESC);",
+        "CREATE INDEX c_index_name ON c_index (name COLLATE NOCASE DESC);"
+        "CREATE TABLE c_trim (name TEXT COLLATE RTRIM PRIMARY KEY, n INTEGER);"
+        "CREATE INDEX c_trim_n ON c_trim (n, name);",
         {
             "c_key": _column(["Ä", "ä", "b"]),
             "c_unique": [("a", "X"), ("A", "y"), (None, None)],
             "c_index": _column(["a", "A"]),
+            "c_trim": [("a ", 1), (" a", 2)],
         },
         required={"c_unique": set()},
         made=[
@@ -128,6 +131,8 @@ KEYS = (
             ("i", "c_key", '(lower((name COLLATE "C")))'),
             ("i", "c_unique", '(lower((loose COLLATE "C")))'),
             ("i", "c_index", '(lower((name COLLATE "C")) DESC NULLS LAST)'),
+            ("i", "c_trim", "(rtrim(name, ' '::text))"),
+            ("i", "c_trim", "(n, rtrim(name, ' '::text))"),
         ],
     ),
 )

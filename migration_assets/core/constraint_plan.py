@@ -15,7 +15,7 @@ from migration_assets.core.catalog import (
     SkippedObject,
     Table,
 )
-from migration_assets.core.index_terms import prefix_term, words_index
+from migration_assets.core.index_terms import FOLDED, prefix_term, words_index
 from migration_assets.core.plan import (
     CheckPlan,
     Decision,
@@ -124,7 +124,8 @@ class ConstraintPlanner:
         return None
 
     def _folds_case(self, table: Table, columns: tuple[str, ...]) -> bool:
-        return any((table.column(c).collation or "").upper() == "NOCASE" for c in columns)
+        """Whether a key holds values for one that differ in case, or in spaces at their end."""
+        return any((table.column(c).collation or "").upper() in FOLDED for c in columns)
 
     def _with_primary_key(self, plan: TablePlan, table: Table) -> TablePlan:
         columns = table.primary_key
@@ -172,7 +173,7 @@ class ConstraintPlanner:
     def _with_unique(
         self, plan: TablePlan, table: Table, columns: tuple[str, ...], name: str
     ) -> TablePlan:
-        """Add a unique key; one that ignores case becomes a unique index over folded values."""
+        """Add a unique key; one whose collation folds values becomes a unique index over these."""
         if (refusal := self._refusal(table, columns)) is not None:
             self._skip("unique key", ", ".join(columns), refusal, table)
             return plan
@@ -182,7 +183,7 @@ class ConstraintPlanner:
                 self._term(plan, table, column, table.column(column).collation)
                 for column in columns
             )
-            index = IndexPlan(self.free(name), terms, unique=True, reason="unique, ignoring case")
+            index = IndexPlan(self.free(name), terms, unique=True, reason="unique by its collation")
             return replace(plan, indexes=(*plan.indexes, index))
         if any(unique.columns == targets for unique in plan.uniques):
             return plan
@@ -191,11 +192,12 @@ class ConstraintPlanner:
     def _term(
         self, plan: TablePlan, table: Table, column: str, collation: str | None, suffix: str = ""
     ) -> str:
-        """One index term; NOCASE folds ASCII letters, as ``lower`` does in the C collation."""
+        """One index term, folded as the collation compares."""
         target = next(c for c in plan.columns if c.source == column)
         quoted = naming.quote(target.name)
-        if (collation or "").upper() == "NOCASE" and target.type.name in {"text", "varchar"}:
-            return f'lower({quoted} COLLATE "C"){suffix}'
+        folded = FOLDED.get((collation or "").upper())
+        if folded is not None and target.type.name in {"text", "varchar"}:
+            return folded.format(quoted) + suffix
         return f"{quoted}{suffix}"
 
     def _with_indexes(self, plan: TablePlan, table: Table) -> TablePlan:
@@ -375,14 +377,14 @@ class ConstraintPlanner:
             for i in declared.indexes
             if i.unique
             and i.where is None
-            and all(t.column and (t.collation or "").upper() != "NOCASE" for t in i.terms)
+            and all(t.column and (t.collation or "").upper() not in FOLDED for t in i.terms)
         ]
         if wanted not in unique:
             return f'its parent columns in "{key.ref_table}" are not a key'
         if (refusal := self._refusal(declared, key.ref_columns)) is not None:
             return f'its parent key in "{key.ref_table}" does not come along: {refusal}'
         if self._folds_case(declared, key.ref_columns) and wanted != set(declared.primary_key):
-            return f'its parent key in "{key.ref_table}" ignores case'
+            return f'its parent key in "{key.ref_table}" ignores case or spaces'
         return None
 
     def _telling_key(self, plan: TablePlan, table: Table) -> tuple[str, ...]:

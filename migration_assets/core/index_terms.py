@@ -1,4 +1,4 @@
-"""Indexes of MySQL that are none over plain columns: over beginnings of values, and over words."""
+"""Indexes over more than plain columns: folded values, beginnings of values, and words."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from migration_assets.core.plan import ColumnPlan, IndexPlan, TablePlan
 from migration_assets.core.translate import UntranslatableError
 
 _TEXTS = {"text", "varchar"}
+
+FOLDED = {"NOCASE": 'lower({} COLLATE "C")', "RTRIM": "rtrim({}, ' ')"}
+"""Collations of SQLite that hold different texts for equal -> what is equal of them.
+
+NOCASE folds ASCII letters, as ``lower`` does in the C collation; RTRIM ignores spaces at the end.
+"""
 
 
 def prefix_term(plan: TablePlan, column: str, length: int) -> str:
