@@ -30,6 +30,15 @@ WITH include drop, create tables, create indexes, reset sequences
 SET work_mem TO '64MB', maintenance_work_mem TO '128MB', search_path TO '{schema}';
 """
 
+MYSQL_LOAD_FILE = """
+LOAD DATABASE
+    FROM {source}
+    INTO postgresql://postgres@unix:{socket}:{port}/postgres
+WITH include drop, create tables, create indexes, reset sequences
+SET PostgreSQL PARAMETERS work_mem TO '64MB', maintenance_work_mem TO '128MB'
+ALTER SCHEMA 'trades' RENAME TO '{schema}';
+"""
+
 RAW_TABLE = """
 CREATE TABLE {} (
     id bigint NOT NULL, account_id bigint NOT NULL, symbol varchar(12) NOT NULL,
@@ -91,20 +100,23 @@ class Outcome:
         return self.usage.seconds - sum(self.stages.get(name, 0.0) for name in VERIFICATION)
 
 
-def migrate(server: Server, source: Path, schema: str, new_home: bool = False) -> Outcome:
+def migrate(server: Server, source: Path | str, schema: str, new_home: bool = False) -> Outcome:
     """This project's whole command, for a migration that is new to its home.
 
     Args:
         server: the target.
-        source: a SQLite file.
+        source: a SQLite file, or a URL.
         schema: the target schema.
         new_home: the home is new as well: Dagster's databases are made first.
     """
     home, out = server.work / "home", server.work / "out"
-    for folder in (home if new_home else home / source.stem, out):
+    # What Dagster keeps of earlier runs stays, as it would for a user.
+    known = [] if new_home or not home.exists() else [p for p in home.iterdir() if p.is_dir()]
+    for folder in (out, *(p for p in known if p.name != "dagster"), *([home] if new_home else [])):
         shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-c", "from migration_assets.cli import main; main()", "migrate"]
-    command += [f"sqlite:///{source}", "--target", server.url, "--schema", schema]
+    url = f"sqlite:///{source}" if isinstance(source, Path) else source
+    command += [url, "--target", server.url, "--schema", schema]
     usage = run(
         [*command, "--out", str(out)],
         server.work / "migrate.log",
@@ -121,7 +133,7 @@ def migrate(server: Server, source: Path, schema: str, new_home: bool = False) -
     )
 
 
-def pgloader(server: Server, source: Path, schema: str) -> Outcome | None:
+def pgloader(server: Server, source: Path | str, schema: str) -> Outcome | None:
     """The Debian package: data, primary key and indexes; it verifies nothing."""
     program = shutil.which("pgloader")
     if program is None:
@@ -133,9 +145,9 @@ def pgloader(server: Server, source: Path, schema: str) -> Outcome | None:
     ):
         cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
     load = server.work / "pgloader.load"
-    load.write_text(
-        LOAD_FILE.format(source=source, socket=server.socket, port=embedded.PORT, schema=schema)
-    )
+    target = {"socket": server.socket, "port": embedded.PORT, "schema": schema}
+    text = LOAD_FILE if isinstance(source, Path) else MYSQL_LOAD_FILE
+    load.write_text(text.format(source=source, **target))
     root = server.work / "pgloader"
     return Outcome(
         run([program, "--root-dir", str(root), str(load)], server.work / "pgloader.log", os.environ)

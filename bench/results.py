@@ -9,7 +9,7 @@ def markdown(result: dict[str, Any]) -> str:
     """Render what ``run.py`` measured."""
     summary, conditions = result["summary"], result["conditions"]
     lines = [
-        f"# {result['rows']:,} rows, {conditions['when'][:10]}",
+        f"# {result['rows']:,} rows of {result['source']}, {conditions['when'][:10]}",
         "",
         f"{conditions['cores']} cores ({conditions['processor']}), load average "
         f"{conditions['load_average']:.1f} before and "

@@ -3,6 +3,7 @@
     python bench/run.py                       the 1,000,000-row table, three rounds
     python bench/run.py --rows 5000000 --rounds 1
     python bench/run.py --dirty 10000         also the same table with 10,000 dirty values
+    python bench/run.py --mysql               the same table from a private MariaDB instead
     python bench/run.py --empty --ui          also 1, 100 and 500 empty tables, and the UI's start
     python bench/run.py --only pgloader,copy  without this project
 
@@ -23,6 +24,7 @@ from typing import Any
 from conditions import conditions
 from contestants import Outcome, Server, copy_bytes, migrate, pgloader, raw_copy
 from make_table import make_empty, make_trades
+from mariadb_table import served
 from results import markdown
 from start_ui import seconds_until_graph
 
@@ -36,7 +38,11 @@ def main() -> int:
     work = arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     server = Server(work)
-    result: dict[str, Any] = {"conditions": conditions(server.url), "rows": arguments.rows}
+    result: dict[str, Any] = {
+        "conditions": conditions(server.url),
+        "source": "MariaDB" if arguments.mysql else "SQLite",
+        "rows": arguments.rows,
+    }
     try:
         result["rounds"] = _rounds(server, arguments)
         if arguments.dirty:
@@ -59,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3, help="the median of them is reported")
     parser.add_argument("--dirty", type=int, default=0, help="also measure this many dirty values")
+    parser.add_argument("--mysql", action="store_true", help="read the table from a MariaDB")
     parser.add_argument("--empty", action="store_true", help="also measure 1, 100, 500 tables")
     parser.add_argument("--ui", action="store_true", help="also measure the UI's start")
     parser.add_argument(
@@ -77,7 +84,17 @@ def _say(text: str) -> None:
 
 def _rounds(server: Server, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Every contestant once a round, so that a change of the machine's mood meets them all."""
-    source = _table(server.work, arguments.rows, 0)
+    table = _table(server.work, arguments.rows, 0)
+    if arguments.mysql:
+        _say("filling a MariaDB")
+        with served(table) as url:
+            return _rounds_of(server, arguments, url)
+    return _rounds_of(server, arguments, table)
+
+
+def _rounds_of(
+    server: Server, arguments: argparse.Namespace, source: Path | str
+) -> list[dict[str, Any]]:
     ready = server.work / f"trades_{arguments.rows}.copy"
     rounds = []
     if "migrate" in arguments.only:
@@ -186,7 +203,7 @@ def _summary(rounds: list[dict[str, Any]], rows: int) -> dict[str, Any]:
 def _write(result: dict[str, Any]) -> int:
     folder = HERE / "results"
     folder.mkdir(exist_ok=True)
-    name = f"{time.strftime('%Y-%m-%d')}_{result['rows']}"
+    name = f"{time.strftime('%Y-%m-%d')}_{result['source'].lower()}_{result['rows']}"
     (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
     table = markdown(result)
     (folder / f"{name}.md").write_text(table)
