@@ -17,6 +17,7 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -304,6 +305,18 @@ def choose(
         if _is_of(migration.config, source_url, url, schema):
             return name, migration
     raise InputError(f"no free name for {stem} in {home}: remove migrations that are not needed")
+
+
+def of_the_same_source(migration: Migration) -> list[str]:
+    """Names of the other migrations of its home that move the same source."""
+    found = []
+    for name in migration_names(migration.home):
+        with suppress(InputError):  # a broken defs.yaml speaks where it is used
+            if name != migration.name and load(migration.home, name).source().location == (
+                migration.source().location
+            ):
+                found.append(name)
+    return found
 
 
 def keep_password(migration: Migration, target_url: str) -> None:

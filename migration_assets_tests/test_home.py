@@ -95,6 +95,9 @@ def test_other_schema_target_or_file_of_the_same_stem_gets_a_name_of_its_own(tmp
     assert len(set(names)) == 4
     assert all(len(name) == len("my_shop_") + 4 for name in names[1:])
     assert [found(tmp_path, *make).name for make in makes] == names
+    # A second one of the same source may be a surprise, so the command line names the first.
+    (tmp_path / names[1] / "defs.yaml").write_text("broken")
+    assert homes.of_the_same_source(found(tmp_path, SOURCE)) == [names[2]]
 
 
 def test_new_password_of_a_known_target_is_kept(tmp_path):

@@ -106,6 +106,13 @@ def rehearse(
     """
     with _writable():
         migration, is_new = _prepared(source, target, schema)
+    if is_new and (others := homes.of_the_same_source(migration)):
+        console.print(
+            f"Note: this is the new migration {migration.name}, with default settings. The same "
+            f"source is moved by {', '.join(others)} to another target or schema; give the --target"
+            " and --schema of its defs.yaml to run that one",
+            soft_wrap=True,
+        )
     evidence, folder = run_rehearsal(console, migration, worker)
     if is_new and evidence.run.exit_code == InputError.exit_code and not folder.has_plan:
         # The source looked well, but not all of it can be read: as if it had not been begun.
