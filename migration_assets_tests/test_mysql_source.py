@@ -22,6 +22,7 @@ from migration_assets.sources import open_source
 from migration_assets.sources.base import LanesMissing, SnapshotGoneError, SnapshotReader
 from migration_assets.sources.mysql import connect, wire
 from migration_assets.sources.mysql.address import parse
+from migration_assets.sources.mysql.snapshot import Record
 from migration_assets_tests.mysql_server import MySQLDatabase, MySQLServer
 
 ALL = {lane: lane for lane in Lane}
@@ -346,6 +347,18 @@ def test_a_snapshot_is_opened_again_only_if_nothing_was_written_since(
     with pytest.raises(SnapshotGoneError, match="written to since"):
         source.open_snapshot(path)
     assert "p%40ss" not in path.read_text()
+    # What a replica takes over is not in its own log, so that the position stays.
+    execute(connection, "CHANGE MASTER 'other' TO MASTER_HOST = '127.0.0.1'")
+    try:
+        for name in ("a", "b"):
+            with closing(source.take_snapshot(tmp_path / name)) as reader:
+                assert reader.snapshot.position is not None
+        with pytest.raises(SnapshotGoneError, match=r"nothing tells .* it is a replica"):
+            source.open_snapshot(tmp_path / "b")
+    finally:
+        execute(connection, "RESET SLAVE 'other' ALL")
+    first, second = (Record.read(tmp_path / name) for name in ("a", "b"))
+    assert first.position == second.position and first.snapshot.id != second.snapshot.id
 
 
 def test_without_the_right_to_lock_one_connection_reads_it_all_and_says_so(
@@ -364,6 +377,15 @@ def test_without_the_right_to_lock_one_connection_reads_it_all_and_says_so(
         assert "RELOAD" in reader.snapshot.notes[0]
         assert "not held still: plain" in reader.snapshot.notes[1]
         assert read(reader, "plain") == {"id": [1, 2]}
+    with pytest.raises(SnapshotGoneError, match="the account may not ask"):
+        open_source(url).open_snapshot(tmp_path / "s")
+    rights = "BINLOG MONITOR", "REPLICA MONITOR"
+    for right in rights:
+        execute(connection, f"GRANT {right} ON *.* TO 'only_reads'@'%'")
+        for path in (tmp_path / right, tmp_path / f"{right} again"):
+            open_source(url).take_snapshot(path).close()
+        first, second = (Record.read(path) for path in sorted(tmp_path.glob(f"{right}*")))
+        assert (first.snapshot.id == second.snapshot.id) is (right == rights[-1]), first.doubt
     execute(connection, "DROP USER 'only_reads'@'%'")
 
 

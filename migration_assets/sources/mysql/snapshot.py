@@ -24,6 +24,7 @@ import pymysql
 from pymysql.constants import ER
 
 from migration_assets.sources.base import Snapshot
+from migration_assets.sources.mysql import binary_log
 from migration_assets.sources.mysql.address import Address
 from migration_assets.sources.mysql.connect import (
     Connection,
@@ -49,11 +50,13 @@ class Record:
         snapshot: its id and time.
         server: hash of the server's own identity and the database.
         position: GTID set or binary log position, None where there is no binary log.
+        doubt: why the same position may not be the same content, None if it is.
     """
 
     snapshot: Snapshot
     server: str
     position: str | None
+    doubt: str | None
 
     def write(self, path: Path) -> None:
         """Keep it as JSON."""
@@ -128,15 +131,18 @@ def take(address: Address) -> tuple[Connections, Record]:
                 connection.query("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 connection.query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
                 connection.query("SAVEPOINT begun")
-            position = _position(connections[0], locked)
+            position = binary_log.position(connections[0], locked)
         server = _server(connections[0])
         notes += _not_held(connections[0])
+        doubt: str | None = "it keeps no binary log that the account may see"
+        if position:
+            doubt = binary_log.blind_to(connections[0])
     except BaseException:
         for connection in connections:
             _close(connection)
         raise
-    # The same position of the same server is the same content.
-    origin = f"{server} {position}" if position else f"{server} {taken_at} {uuid.uuid4()}"
+    # The same position of the same server is the same content, if its log tells of all changes.
+    origin = f"{server} {taken_at} {uuid.uuid4()}" if doubt else f"{server} {position}"
     snapshot = Snapshot(
         id=hashlib.sha256(origin.encode()).hexdigest()[:16],
         taken_at=taken_at,
@@ -145,7 +151,7 @@ def take(address: Address) -> tuple[Connections, Record]:
         position=position,
         notes=tuple(notes),
     )
-    return Connections(connections), Record(snapshot, server, position)
+    return Connections(connections), Record(snapshot, server, position, doubt)
 
 
 @contextmanager
@@ -189,32 +195,6 @@ def _not_held(connection: Connection) -> list[str]:
         return []
     names = ", ".join(text(name) for (name,) in found)
     return [f"tables of an engine without transactions are not held still: {names}"]
-
-
-def _position(connection: Connection, locked: bool) -> str | None:
-    """Where the binary log stood, as far as the account may know it."""
-
-    def ask(statement: str) -> list[tuple[bytes | None, ...]]:
-        try:
-            return rows(connection, statement)
-        except pymysql.err.MySQLError:
-            # Another version's statement, or a right that is missing: the next one may do.
-            return []
-
-    # MariaDB keeps the position of this very transaction, so that no lock is needed.
-    found = {text(k): text(v) for k, v in ask("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'")}
-    file = found.get("Binlog_snapshot_file", "")
-    if file:
-        gtid = found.get("Binlog_snapshot_gtid_executed", "")
-        place = f"{file}:{found.get('Binlog_snapshot_position', '')}"
-        return f"{place} {gtid}".strip()
-    if not locked:
-        return None
-    for statement in ("SHOW MASTER STATUS", "SHOW BINARY LOG STATUS"):
-        for row in ask(statement):
-            gtid = text(row[4]).replace("\n", "") if len(row) > 4 else ""
-            return f"{text(row[0])}:{text(row[1])} {gtid}".strip()
-    return None
 
 
 def _server(connection: Connection) -> str:

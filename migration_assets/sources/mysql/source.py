@@ -80,7 +80,7 @@ class MySQLSource:
         The server's binary log tells: the same position is the same content.
 
         Raises:
-            SnapshotGoneError: something was written, or the server keeps no such log.
+            SnapshotGoneError: something was written, or the server keeps no log that would tell.
             InputError: there is no record at ``path``, or the server cannot be used.
         """
         try:
@@ -89,9 +89,12 @@ class MySQLSource:
             raise InputError(f"snapshot {path.name}: is not there any more") from error
         with connect.errors(self.location):
             connections, now = snapshot.take(self.address)
-        if now.position is None or (now.server, now.position) != (before.server, before.position):
+        doubt = now.doubt or before.doubt
+        if doubt or (now.server, now.position) != (before.server, before.position):
             connections.close()
-            why = "it was written to since" if now.position else "it keeps no binary log to tell"
+            why = "it was written to since"
+            if doubt:
+                why = f"nothing tells whether it was written to: {doubt}"
             raise SnapshotGoneError(
                 f"the snapshot of {self.location} ended with the process that read it, and {why}"
             )
