@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from migration_assets.home import Migration
@@ -22,16 +23,28 @@ def run_folders(migration: Migration) -> list[RunFolder]:
     return [migration.run_folder(path.name) for path in paths]
 
 
-def prune(migration: Migration, current: str) -> list[str]:
+def prune(migration: Migration, current: str, warn: Callable[[str], None]) -> list[str]:
     """Drop run folders beyond ``keep_runs``, with their Parquet; returns the dropped run ids.
 
     The current run and the newest one that went live are always kept, and beside them those that
-    are under way and those whose Parquet files another kept run was loaded from.
+    are under way and those whose Parquet files another kept run was loaded from. What can not be
+    dropped is no failure of the run: ``warn`` is told, and the rest is dropped.
     """
-    return [folder.path.name for folder in _dropped(migration, current)]
+    dropped = []
+    try:
+        for folder in _unneeded(migration, current):
+            try:
+                _drop(folder)
+            except OSError as error:
+                warn(f"an old run's folder was not dropped, drop it yourself: {error}")
+            else:
+                dropped.append(folder.path.name)
+    except OSError as error:
+        warn(f"no more old run folders were dropped, one can not be read: {error}")
+    return dropped
 
 
-def _dropped(migration: Migration, current: str) -> Iterator[RunFolder]:
+def _unneeded(migration: Migration, current: str) -> Iterator[RunFolder]:
     folders = run_folders(migration)
     live = next((f for f in folders if (f.path / "results" / "swap" / "all.json").exists()), None)
     kept = {current} | ({live.path.name} if live else set())
@@ -41,13 +54,17 @@ def _dropped(migration: Migration, current: str) -> Iterator[RunFolder]:
             kept.add(folder.path.name)
     needed = {name for folder in folders if folder.path.name in kept for name in _origins(folder)}
     for folder in others:
-        if folder.path.name in kept | needed or _under_way(folder):
-            continue
-        if folder.storage is not None:
-            filesystem, root = folder.filesystem()
+        if folder.path.name not in kept | needed and not _under_way(folder):
+            yield folder
+
+
+def _drop(folder: RunFolder) -> None:
+    if folder.storage is not None:
+        filesystem, root = folder.filesystem()
+        # Gone already where the folder could not be dropped before.
+        with suppress(FileNotFoundError):
             filesystem.delete_dir(root)
-        shutil.rmtree(folder.path)
-        yield folder
+    shutil.rmtree(folder.path)
 
 
 def _under_way(folder: RunFolder) -> bool:

@@ -183,10 +183,16 @@ def test_pruning_keeps_the_current_run_the_live_one_and_the_newest(tmp_path):
     import os
 
     migration = homes.create(tmp_path, "shop", SOURCE)
-    for age, run in enumerate(["new", "newer_failed", "old", "live", "oldest"]):
+    # On another disk: rmtree refuses a link, as it does what the account may not delete.
+    (tmp_path / "disk").mkdir()
+    (migration.folder / "runs" / "linked").symlink_to(tmp_path / "disk")
+    for age, run in enumerate(["new", "newer_failed", "linked", "old", "live", "oldest"]):
         folder = migration.run_folder(run).create()
         if run == "live":
             folder.write_text("results/swap/all.json", "{}")
         os.utime(folder.path, (1e9 - age, 1e9 - age))
-    assert sorted(retention.prune(migration, current="oldest")) == ["newer_failed", "old"]
-    assert {f.path.name for f in retention.run_folders(migration)} == {"oldest", "live", "new"}
+    warned: list[str] = []
+    assert sorted(retention.prune(migration, "oldest", warned.append)) == ["newer_failed", "old"]
+    left = {f.path.name for f in retention.run_folders(migration)}
+    assert left == {"oldest", "live", "new", "linked"}
+    assert len(warned) == 1 and "not dropped" in warned[0]

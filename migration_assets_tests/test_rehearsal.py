@@ -341,11 +341,16 @@ def test_multiprocess_run_gives_the_same_result(migration, pg_url, schema):
     assert len(rows(pg_url, schema, "order items")) == 4
 
 
-def test_old_run_folders_are_dropped(migration):
+def test_old_run_folders_are_dropped_and_one_that_can_not_be_fails_no_run(migration, tmp_path):
     migration = configure(migration, "  keep_runs: 1\n")
     first = launch(migration, "shop_rehearsal")
+    (tmp_path / "disk").mkdir()
+    stuck = first.folder.path.with_name("stuck")
+    stuck.symlink_to(tmp_path / "disk")
+    os.utime(stuck, (1e9, 1e9))
     second = launch(migration, "shop_rehearsal")
-    assert second.folder.path.exists()
+    assert second.success, second.failures
+    assert second.folder.path.exists() and stuck.exists()
     assert not first.folder.path.exists()
 
 

@@ -257,7 +257,7 @@ def test_pruning_keeps_what_is_under_way_and_what_a_kept_run_was_loaded_from(tmp
     migration.run_folder("under_way").create()
     migration.run_folder("current").write_text("origin/users", str(folder.path.parent / "origin"))
     migration = configure(migration, "  keep_runs: 1\n")
-    assert retention.prune(migration, current="current") == ["done"]
+    assert retention.prune(migration, "current", print) == ["done"]
 
 
 def test_what_is_live_is_not_replaced_by_an_earlier_snapshot(migration, pg_url, schema, tmp_path):

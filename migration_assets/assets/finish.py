@@ -272,7 +272,7 @@ def _report(migration: Migration, target: str) -> dg.AssetsDefinition:
                 metadata={"exit_code": evidence.run.exit_code},
                 allow_retries=False,
             )
-        prune(migration, run.id)
+        prune(migration, run.id, context.log.warning)
         yield dg.MaterializeResult(
             asset_key=keys.step(target, "report"),
             metadata={
