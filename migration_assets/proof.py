@@ -152,7 +152,13 @@ def _keep(
         "all",
         source_result(snapshot.source.partition(":")[0], snapshot),
     )
-    folder.write_result("target", "all", TargetResult(target.location, target.schema))
+    with connect.session(target, "the look at the target") as connection:
+        version = str(connection.get_parameter_status("server_version"))
+    folder.write_result(
+        "target",
+        "all",
+        TargetResult(target.location, target.schema, server_version=version),
+    )
 
 
 def _stage(folder: RunFolder, name: str, work: Callable[[], None]) -> None:
