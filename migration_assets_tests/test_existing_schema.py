@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import psycopg2
 import pytest
@@ -19,6 +22,7 @@ import pytest
 from migration_assets import home as homes
 from migration_assets.cli import run
 from migration_assets.core.bookkeeping import framework_of
+from migration_assets.existing.output import Mask
 from migration_assets_tests.conftest import Role, Server
 from migration_assets_tests.existing_apps import DJANGO, DJANGO_SCHEMA, PRISMA, PRISMA_SCHEMA
 from migration_assets_tests.fixture_databases import FOLDER
@@ -359,6 +363,37 @@ print("made in", os.environ["DATABASE_SCHEMA"])
 """
 
 
+def test_no_form_of_a_password_is_written_while_a_command_prints(tmp_path: Path) -> None:
+    """Read through a named pipe: what a run that is killed would leave."""
+    password, log = "s'e cret%/\\\"\u00df", tmp_path / "log"
+    os.mkfifo(log)
+    reading, writing = os.pipe()
+    copying = threading.Thread(target=Mask(password).copy, args=(os.fdopen(reading), log))
+    copying.start()
+    with os.fdopen(writing, "w") as printed, log.open() as kept:
+        for form in (
+            password,
+            f"{password} and {password}",
+            f"postgresql://app:{quote(password, safe='')}@db",
+            quote_plus(password).replace("%C3%9F", "%c3%9f").replace("%2F", "%2f"),
+            quote(password).lower(),
+            json.dumps({"password": password}),
+            json.dumps([password], ensure_ascii=False).replace("/", "\\/"),
+            repr({"password": password}),
+            shlex.quote(password),
+            "'" + password.replace("'", "'\\''") + "'",
+            "s\\'e\\ cret%/\\\\\\\"\\\u00df",
+            "s\\'e\\ cret%/\\\\\\\"\u00df",
+        ):
+            print("<", form, ">", file=printed, flush=True)
+            line = kept.readline()
+            assert "***" in line and "cret" not in line and line.endswith(">\n"), (form, line)
+        printed.write("x" * 65_530 + password + "half of a line")
+        printed.close()
+        assert kept.read() == "x" * 65_530 + "***half of a line"
+    copying.join()
+
+
 def test_schema_command_builds_the_target_from_nothing(
     pg_server: Server, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -389,6 +424,15 @@ def test_schema_command_builds_the_target_from_nothing(
     assert execute(pg_server.url, "public", ours) == []
 
     script.write_text(PRISMA_SCHEMA)
+    definition.write_text(before + "  policies: {orphans: fail}\n")
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection, connection:
+        connection.execute("UPDATE BlogPost SET authorId = 9")
+    assert migrate(source, url, "app") == 1
+    assert "the policy orphans is fail" in capsys.readouterr().out
+    assert execute(pg_server.url, "public", ours) == []
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection, connection:
+        connection.execute("UPDATE BlogPost SET authorId = 5")
+    definition.write_text(before)
     assert run(["plan", source, "--name", "app"]) == 0
     assert execute(pg_server.url, "public", ours) == []
     for kept in ([("app",)], [("app",), ("app__previous",)]):

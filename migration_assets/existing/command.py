@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -13,6 +14,7 @@ from psycopg2 import sql
 
 from migration_assets.core.results import SchemaCommandResult
 from migration_assets.errors import InputError
+from migration_assets.existing.output import Mask
 from migration_assets.postgres.connect import Target, parameters, session
 from migration_assets.run_folder import RunFolder
 
@@ -20,6 +22,8 @@ OUTPUT = "schema_command.log"
 """What it printed, in the run's folder."""
 KEPT_CHARACTERS = 4_000
 """The end of its output that goes into the evidence."""
+LEFT_SECONDS = 2
+"""Time for the rest of the output, where something else still has the command's pipe."""
 
 STRAY = """
 SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -48,33 +52,39 @@ def run_command(
         InputError: it failed, took too long, or made no table.
     """
     newest = _newest(target)
-    password = parameters(target).get("password")
+    mask = Mask(parameters(target).get("password") or os.environ.get("PGPASSWORD"))
     started = time.monotonic()
     path = folder.write_text(OUTPUT, "")
-    with path.open("wb") as output:
-        process = subprocess.Popen(
-            ["/bin/sh", "-c", command],
-            cwd=place,
-            env={**os.environ, **environment(target, schema)},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            code: int | None = process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:
-            if process.poll() is None:
-                # What it started goes with it.
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    text = _without(path.read_text(encoding="utf-8", errors="replace"), password)
-    folder.write_text(OUTPUT, text)
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", command],
+        cwd=place,
+        env={**os.environ, **environment(target, schema)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    assert process.stdout is not None, "it is a pipe"
+    copying = threading.Thread(
+        target=mask.copy, args=(process.stdout, path), name=OUTPUT, daemon=True
+    )
+    copying.start()
+    try:
+        code: int | None = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        code = None
+    finally:
+        if process.poll() is None:
+            # What it started goes with it.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        # What it left running in the background may print on, and is not waited for.
+        copying.join(LEFT_SECONDS)
+    text = path.read_text(encoding="utf-8")
     took = time.monotonic() - started
-    shown = _without(command, password)
-    result = SchemaCommandResult(shown, code, took, text[-KEPT_CHARACTERS:])
+    result = SchemaCommandResult(mask.masked(command), code, took, text[-KEPT_CHARACTERS:])
     folder.write_result("schema_command", "all", result)
     last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
     said = f": {last}" if last else ", and said nothing"
@@ -112,12 +122,6 @@ def _escaped(name: sql.Identifier) -> str:
     """A name as a value among libpq's ``options``, whose words are parted by spaces."""
     quoted = '"' + name.strings[0].replace('"', '""') + '"'
     return quoted.replace("\\", "\\\\").replace(" ", "\\ ")
-
-
-def _without(text: str, password: str | None) -> str:
-    for secret in (password, quote(password, safe="")) if password else ():
-        text = text.replace(secret, "***")
-    return text
 
 
 def _newest(target: Target) -> int:
