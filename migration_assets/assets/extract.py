@@ -283,6 +283,7 @@ def _refuse_orphans(run: Run, extraction: Extraction) -> None:
         for position, rows in profile.tables[table.source].orphans.items():
             key = extraction.catalog.table(table.source).foreign_keys[position]
             if rows:
+                drop_built(run)
                 raise NotProvenError(
                     f'table "{table.source}", column "{", ".join(key.columns)}": {rows} rows have '
                     f'no parent in "{key.ref_table}", and the policy orphans is fail; mend the '
