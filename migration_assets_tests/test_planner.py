@@ -244,13 +244,27 @@ def test_relations_that_would_share_a_name_get_a_number() -> None:
 def test_keys_that_ignore_case_become_indexes_over_folded_values() -> None:
     table = Table(
         "t",
-        (Column("name", "TEXT", TEXT, collation="NOCASE"),),
+        (
+            Column("name", "TEXT", TEXT, collation="NOCASE"),
+            Column("sort", "TEXT", TEXT, collation="phonebook"),
+            Column("plain", "TEXT", TEXT),
+        ),
         unique_keys=(UniqueKey(("name",)),),
     )
     plan = build_plan(Catalog("sqlite", (table,)), None, PlanConfig())
     index = plan.tables[0].indexes[0]
     assert index.unique
     assert index.terms == ('lower("name" COLLATE "C")',)
+    # Comparisons elsewhere change, so the plan says where.
+    told = [d for d in plan.decisions if d.choice == "compared exactly"]
+    assert [(d.column, d.reason.split(" takes")[0]) for d in told] == [
+        ("name", "the source's collation NOCASE"),
+        (
+            "sort",
+            "the source's collation phonebook has its own order and equality; PostgreSQL compares "
+            "the exact text",
+        ),
+    ]
 
 
 def test_expressions_are_translated_with_the_true_names_and_types() -> None:

@@ -77,7 +77,7 @@ def build_plan(
     slugs = naming.slugs(table.name for table in catalog.tables)
     skipped = list(left_out)
     decisions = [*overrides.policy_decisions(tables), *without_effect(choices, overrides)]
-    decisions += case_advice(tables, profile, choices)
+    decisions += case_advice(tables, profile, choices, catalog.dialect == "sqlite")
     plans: dict[str, TablePlan] = {}
     for table in tables:
         columns = _columns(
