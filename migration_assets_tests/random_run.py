@@ -63,7 +63,7 @@ def run_many(
         judged = Judged(seed)
         try:
             _judge(judged, url, place, console, worker)
-        except Exception:
+        except Exception:  # a fault of this seed like any other; the rest are judged too
             judged.faults.append(traceback.format_exc())
         found.append(judged)
         if not judged.faults:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from uuid import UUID
 
@@ -42,6 +42,9 @@ ID = UUID("00010203-0405-0607-0809-0a0b0c0d0e0f")
         ([date(2024, 2, 29)], pa.date32(), "timestamp", [datetime(2024, 2, 29)], []),
         ([datetime(2024, 2, 29, 1)], pa.timestamp("us"), "date", [None], [0]),
         ([datetime(2024, 2, 29)], pa.timestamp("us"), "timestamptz", [None], [0]),
+        ([date(2024, 2, 29), None], pa.date32(), "time", [None, None], [0]),
+        ([time(1, 2)], pa.time64("us"), "date", [None], [0]),
+        ([datetime(2024, 2, 29, 1)], pa.timestamp("us"), "time", [None], [0]),
         ([datetime(2024, 2, 29)], pa.timestamp("us"), "text", ["2024-02-29 00:00:00"], []),
         (['{"a": 1}', "{"], pa.string(), "jsonb", ['{"a": 1}', None], [1]),
         ([[1]], pa.list_(pa.int64()), "text", [None], [0]),

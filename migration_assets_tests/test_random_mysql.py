@@ -43,7 +43,7 @@ def test_random_mysql_databases_arrive_whole(
                 random_mysql.make(source, seed, random.Random(seed).randint(1, MOST_TABLES))
                 try:
                     found = _judged(source, worker, pg_url, tmp_path / str(seed))
-                except Exception:
+                except Exception:  # a fault of this seed like any other
                     found = [traceback.format_exc()]
                 if found:
                     faults[seed] = found[:5]

@@ -131,9 +131,9 @@ def _kept(array: pa.Array, kind: PgType) -> bool:
 
 def _temporal(array: pa.Array, kind: PgType) -> Fitted:
     zoned = getattr(array.type, "tz", None) is not None
-    if zoned != (kind.name == "timestamptz"):
-        return _nothing(array, kind, f"is of the type {array.type}")
     target = kind.arrow
+    if zoned != (kind.name == "timestamptz") or not _both_ways(array.type, target):
+        return _nothing(array, kind, f"is of the type {array.type}")
     if zoned:
         array = array.cast(pa.timestamp(array.type.unit, "UTC"))
     wrong = misfits(array, lambda part: _casts_back(part, target))
@@ -145,8 +145,17 @@ def _casts_back(array: pa.Array, target: pa.DataType) -> bool:
     """Whether nothing is lost; Arrow drops the time of day without a word."""
     try:
         return bool(array.cast(target).cast(array.type).equals(array))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except pa.ArrowInvalid:
         return False
+
+
+def _both_ways(given: pa.DataType, target: pa.DataType) -> bool:
+    """Whether Arrow has a cast for any value, and one back: a date is no time of day."""
+    try:
+        pa.nulls(0, given).cast(target).cast(given)
+    except pa.ArrowNotImplementedError:
+        return False
+    return True
 
 
 def _rescaled(array: pa.Array, kind: PgType) -> Fitted:
