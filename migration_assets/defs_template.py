@@ -95,6 +95,50 @@ attributes:
 
   # A run with more quarantined rows than this is not proven.
   # max_quarantined: 0
+
+  # Going live: docs/cutover.md. It needs a second target, "production", beside staging.
+  # What a cutover needs beside its approval; distinct counts rehearsals by runs or by days.
+  # gate: {{rehearsals: 3, distinct: runs, app_checks_days: 0, restore_drill: true}}
+
+  # Commands around it, each with a timeout in seconds, and when it may start by itself.
+  # cutover:
+  #   window: {{days: [sat, sun], from: "02:00", to: "05:00", timezone: Europe/Berlin}}
+  #   hooks:
+  #     stop_app: {{command: systemctl stop shop, timeout: 60}}
+  #     switch_env: {{file: /etc/shop.env, variable: DATABASE_URL}}
+  #     start_app: systemctl start shop
+  #     enable_traffic: rm /srv/shop/maintenance.html
+  #     revert: /srv/shop/back_to_the_old_database.sh
+
+  # Commands that look whether the application works; DATABASE_URL names the loaded database.
+  # app_checks:
+  #   - {{name: suite, command: "npm test", timeout: 900}}
+  #   - {{name: smoke, command: "./smoke.sh", environments: [production]}}
+
+  # The role that the application connects as: what it may do stays as it was.
+  # app_role: shop_app
+
+  # Backups of the target, and of the source before it is left.
+  # backup: {{keep: 7, jobs: 2, schedule: "0 3 * * *"}}
+
+  # Columns of the source whose values are never shown.
+  # sensitive:
+  #   {example}: [email]
+
+  # Who is told of a run that failed.
+  # notify: {{webhook: "https://hooks.example/ops"}}
+
+  # The look at production after the cutover.
+  # watch: {{hours: 48, every_minutes: 15, thresholds: {{}}}}
+
+  # Zone of the times in reports.
+  # display_timezone: UTC
+
+  # How often the daemon does the rest of a failed rehearsal again.
+  # retries: 1
+
+  # Minutes between two looks at the source for changes.
+  # source_sensor_minutes: 5
 {tables}"""
 
 

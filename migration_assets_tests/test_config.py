@@ -29,6 +29,18 @@ def read(tmp_path: Path, attributes: str) -> MigrationConfig:
     ("attributes", "place", "problem"),
     [
         ("naming: camel", 'key "naming"', "snake_case"),
+        ("targets: {staging: {}, live: {}}", "targets", 'has "live"'),
+        ("targets: {production: {}}", "targets", "needs staging"),
+        ("targets: {staging: {}, production: {}}", "same schema", "another schema"),
+        ("targets: {staging: {role: ''}}", 'key "targets.staging.role"', "one character"),
+        ("gate: {rehearsals: 0}", 'key "gate.rehearsals"', "greater than or equal to 1"),
+        ("cutover: {window: {from: '24:00'}}", 'key "cutover.window.from"', "no time of day"),
+        ("cutover: {hooks: {stop_app: ''}}", 'key "cutover.hooks.stop_app.command"', "1 character"),
+        (
+            "app_checks: [{name: a, command: x}, {name: a, command: y}]",
+            '"app_checks"',
+            'called "a"',
+        ),
         ("source_timezone: Europe/Atlantis", 'key "source_timezone"', "no time zone"),
         ("policies: {umlauts: keep}", 'key "policies"', 'unknown anomaly "umlauts"'),
         ("policies: {orphans: quarantine}", 'key "policies"', "not_valid, drop_key, fail"),

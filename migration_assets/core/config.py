@@ -4,45 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    model_validator,
-)
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
-from migration_assets.core.naming import MAX_IDENTIFIER_BYTES
+from migration_assets.core.config_base import Identifier, StrictModel, TypeText, ZoneName
+from migration_assets.core.cutover_config import PRODUCTION, STAGING, GoingLive
 from migration_assets.core.plan import Conversion, Plan
 from migration_assets.core.policies import POLICIES, TABLE_POLICIES, read_policies
-from migration_assets.core.types import parse_type
 from migration_assets.errors import InputError
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(
-            f'"{name}" is no time zone; write a name such as Europe/Berlin or UTC'
-        ) from None
-    return name
-
-
-def _type(text: str) -> str:
-    return parse_type(text).sql
-
-
-def _identifier(name: str) -> str:
-    if not name or "\0" in name:
-        raise ValueError("a name must have at least one character, and no NUL")
-    if len(name.encode()) > MAX_IDENTIFIER_BYTES:
-        raise ValueError(f'"{name}" is longer than the {MAX_IDENTIFIER_BYTES} bytes of a name')
-    return name
 
 
 def _column_policies(value: object) -> object:
@@ -63,18 +32,8 @@ def _null_word(value: object) -> object:
     return "null" if value is None else value
 
 
-ZoneName = Annotated[str, AfterValidator(_zone)]
-TypeText = Annotated[str, AfterValidator(_type)]
-"""A PostgreSQL type as ``core.types.PgType.sql`` writes it."""
-Identifier = Annotated[str, AfterValidator(_identifier)]
 Policies = Annotated[dict[str, str], BeforeValidator(read_policies)]
 ColumnPolicies = Annotated[dict[str, str], BeforeValidator(_column_policies)]
-
-
-class StrictModel(BaseModel):
-    """A record whose unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class TargetConfig(StrictModel):
@@ -85,11 +44,20 @@ class TargetConfig(StrictModel):
         password_file: a file that holds the password, so that it is in no YAML; relative to the
             migration's folder.
         schema_name: target schema (``schema`` in YAML), None for the migration's name.
+        role: the role that owns what is made, None for the one that connects.
+        allow_unverified_tls: production may be reached over a network without a verified
+            certificate.
+        pool: most connections at once.
+        max_quarantined: in place of the migration's.
     """
 
     url: str = "embedded"
     password_file: str | None = None
     schema_name: str | None = Field(default=None, alias="schema")
+    role: Identifier | None = None
+    allow_unverified_tls: bool = False
+    pool: int = Field(default=20, ge=4, le=100)
+    max_quarantined: int | None = Field(default=None, ge=0)
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
@@ -286,13 +254,17 @@ class PlanConfig(StrictModel):
         return self
 
 
-class MigrationConfig(PlanConfig):
-    """One migration; what shapes the plan is described in :class:`PlanConfig`.
+class MigrationConfig(PlanConfig, GoingLive):
+    """One migration.
+
+    What shapes the plan is described in :class:`PlanConfig`, what is about going live in
+    :class:`~migration_assets.core.cutover_config.GoingLive`.
 
     Attributes:
         name: the migration; first part of its asset keys.
         source: source URL (``sqlite:///path``).
-        targets: environment name -> target; ``staging`` is where rehearsals go.
+        targets: environment name -> target; rehearsals go to ``staging``, cutovers to
+            ``production``.
         expectations: target table name -> expectations beyond the derived ones.
         executor: ``in_process`` or ``multiprocess`` (one process per step).
         schedule: cron line of the nightly rehearsal, in UTC.
@@ -307,7 +279,7 @@ class MigrationConfig(PlanConfig):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_]+$")
     source: str
-    targets: dict[str, TargetConfig] = {"staging": TargetConfig()}
+    targets: dict[str, TargetConfig] = {STAGING: TargetConfig()}
     expectations: dict[str, list[ExpectationConfig]] = {}
     executor: Literal["in_process", "multiprocess"] = "in_process"
     schedule: str = "0 2 * * *"
@@ -325,6 +297,32 @@ class MigrationConfig(PlanConfig):
                 if getattr(self, key):
                     raise ValueError(f"{key} needs schema_mode: existing")
         return self
+
+    @model_validator(mode="after")
+    def _two_places(self) -> MigrationConfig:
+        for name in self.targets:
+            if name not in (STAGING, PRODUCTION):
+                raise ValueError(
+                    f'targets has "{name}"; there are {STAGING} and {PRODUCTION} for a migration'
+                )
+        if STAGING not in self.targets:
+            raise ValueError(f"targets needs {STAGING}, where rehearsals go")
+        staging, production = self.targets[STAGING], self.targets.get(PRODUCTION)
+        if (
+            production is not None
+            and production.url == staging.url
+            and self.schema_of(PRODUCTION) == self.schema_of(STAGING)
+        ):
+            raise ValueError(
+                f"{STAGING} and {PRODUCTION} are the same schema of the same database: a rehearsal "
+                "would go live; give one of them another schema"
+            )
+        return self
+
+    def allowed_in_quarantine(self, target: str) -> int:
+        """Rows that may be in quarantine in ``target`` without keeping a run from being proven."""
+        own = self.targets[target].max_quarantined
+        return self.max_quarantined if own is None else own
 
     def schema_of(self, target: str) -> str:
         """The schema that ``target`` loads into."""
