@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from migration_assets import home as homes
 from migration_assets import run_lock
-from migration_assets.assets.keys import Keys
+from migration_assets.assets.keys import Keys, environment_of
 from migration_assets.assets.report import write_evidence
 from migration_assets.core.results import StepFailure
 from migration_assets.definitions import assemble
@@ -95,6 +95,7 @@ def launch(
     started: Callable[[str, RunFolder], None] | None = None,
     worker: ExpectationsWorker | None = None,
     run_id: str | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> RunOutcome:
     """Run a job of ``migration`` in this process, to its end.
 
@@ -103,11 +104,12 @@ def launch(
 
     Args:
         migration: the migration; its cached state must be there for the rehearsal.
-        job_name: ``<name>_rehearsal`` or ``<name>_refresh_catalog``.
+        job_name: one of its jobs, such as ``<name>_rehearsal``.
         started: called with the run's id and folder before the first step.
         worker: Great Expectations' process, started already; it is left running. None to start
             one when the run begins.
         run_id: Dagster's id of the run to be; None to make one up.
+        config: configuration of the run's ops, as in the launchpad.
 
     Raises:
         InputError: another run of the migration is under way; nothing was begun.
@@ -120,7 +122,7 @@ def launch(
         run = dagster.create_run_for_job(
             job.get_definition(),
             run_id=run_id,
-            run_config=_QUIET,
+            run_config={**_QUIET, **(config or {})},
             remote_job_origin=_repository_origin().get_job_origin(job_name),
         )
         folder = migration.run_folder(run.run_id)
@@ -130,7 +132,7 @@ def launch(
         final = dagster.get_run_record_by_id(run.run_id)
     assert final is not None, "it was made above"
     status = final.dagster_run.status
-    if job_name == Keys(migration.name).rehearsal:
+    if job_name in Keys(migration.name).moving:
         _complete_evidence(migration, folder, final, lost)
     failures = list(folder.read_results("failures", StepFailure).values())
     if lost is not None:
@@ -181,6 +183,7 @@ def _complete_evidence(
         folder,
         final.dagster_run.job_name,
         began,
+        environment_of(migration.name, final.dagster_run.job_name),
         failure=lost.message if lost else "the run was canceled" if canceled else None,
         broken_off=canceled or (lost is not None and lost.exit_code == BrokenOffError.exit_code),
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from migration_assets import history, reports
 from migration_assets import home as homes
-from migration_assets import reports
 from migration_assets.assets.report import write_evidence
 from migration_assets.core import evidence as ev
 from migration_assets.core.config import TargetConfig
@@ -222,8 +222,10 @@ def test_steps_that_fail_at_one_moment_all_leave_whole_evidence(
 ) -> None:
     migration = homes.Migration(tmp_path, tmp_path, CONFIG)
     with ThreadPoolExecutor(4) as pool:
-        works = [pool.submit(write_evidence, migration, folder, "job", STARTED) for _ in range(8)]
+        arguments = (migration, folder, f"{CONFIG.name}_rehearsal", STARTED, "staging")
+        works = [pool.submit(write_evidence, *arguments) for _ in range(8)]
         assert {work.result().run.verdict for work in works} == {ev.Verdict.PROVEN}
+    assert [rehearsal.proven for rehearsal in history.rehearsals(migration)] == [True]
 
 
 def test_changed_plan_is_said(folder: RunFolder) -> None:

@@ -10,7 +10,6 @@ from migration_assets.core.catalog import Catalog
 from migration_assets.core.plan import Plan
 from migration_assets.core.planner import build_plan
 from migration_assets.core.results import Finding, StatementResult, SwapResult
-from migration_assets.home import TARGET
 
 if TYPE_CHECKING:
     from migration_assets.core.structure import Structure
@@ -38,9 +37,9 @@ def existing_structure(run: Run, catalog: Catalog) -> Structure | None:
         return None
     from migration_assets.existing import prepare
 
-    config, target = run.migration.config, run.target(TARGET)
+    config, target = run.migration.config, run.target(run.environment)
     prepare.preflight(target, config)
-    structure = prepare.read(target) if moves_rows(run) else _built(run, TARGET)
+    structure = prepare.read(target) if moves_rows(run) else _built(run, run.environment)
     declared = build_plan(catalog, None, config.plan, structure)
     prepare.check_fit(target, structure, declared, config)
     run.folder.write_structure(structure)
@@ -52,7 +51,9 @@ def drop_built(run: Run) -> None:
     from migration_assets.postgres import swap
 
     if is_existing(run) and not moves_rows(run):
-        swap.drop_incoming(run.target(TARGET), run.incoming(TARGET), run.migration.name, run.id)
+        swap.drop_incoming(
+            run.target(run.environment), run.incoming(run.environment), run.migration.name, run.id
+        )
 
 
 def _built(run: Run, target: str) -> Structure:

@@ -173,11 +173,11 @@ def _settled(run: Run, target: str, planned: Plan) -> Plan:
     return with_dangling(planned, found)
 
 
-def _check_quarantine(run: Run) -> None:
+def _check_quarantine(run: Run, target: str) -> None:
     """Raise NotProvenError if more rows are in quarantine than the migration allows."""
     manifests = run.folder.manifests().values()
     rows = sum(manifest.quarantined for manifest in manifests)
-    allowed = run.migration.config.max_quarantined
+    allowed = run.migration.config.allowed_in_quarantine(target)
     if rows > allowed:
         tables = ", ".join(f'"{m.source}"' for m in manifests if m.quarantined)
         raise NotProvenError(
@@ -207,7 +207,7 @@ def _swap(migration: Migration, target: str) -> dg.AssetsDefinition:
         run: Run = getattr(context.resources, keys.run_resource)
         with step(run, context, "swap"):
             plan = whole_plan(run)
-            _check_quarantine(run)
+            _check_quarantine(run, target)
             require_proof(run, target)
             loads = run.folder.read_results("load", LoadResult)
             source = run.folder.read_result("source", "all", SourceResult)

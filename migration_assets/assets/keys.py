@@ -8,11 +8,26 @@ from typing import TypeVar
 
 import dagster as dg
 
+from migration_assets.core.cutover_config import PRODUCTION, STAGING
+
 T = TypeVar("T")
 
 
-STEPS = ("constraints", "swap", "report")
-"""Assets of a target that stand for no table."""
+STEPS = (
+    "preflight",
+    "stop_app",
+    "freeze",
+    "constraints",
+    "backup",
+    "swap",
+    "switch_env",
+    "start_app",
+    "smoke",
+    "enable_traffic",
+    "report",
+    "watch",
+)
+"""Assets of a target that stand for no table; only production has all of them."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +70,34 @@ class Keys:
         return f"{self.name}_rehearsal"
 
     @property
+    def cutover(self) -> str:
+        """The job that goes live."""
+        return f"{self.name}_cutover"
+
+    @property
+    def approve(self) -> str:
+        """The job that records an approval."""
+        return f"{self.name}_approve"
+
+    @property
+    def moving(self) -> tuple[str, str]:
+        """The jobs that move and prove everything, and leave evidence of it."""
+        return self.rehearsal, self.cutover
+
+    @property
+    def approval(self) -> dg.AssetKey:
+        """The recorded decision that a cutover may happen."""
+        return dg.AssetKey([self.name, "approval"])
+
+    @property
     def refresh(self) -> str:
         """The job that reads the catalog and the profile again."""
         return f"{self.name}_refresh_catalog"
+
+
+def environment_of(migration: str, job: str) -> str:
+    """The target environment that a job of ``migration`` works in, unless its assets say more."""
+    return PRODUCTION if job == Keys(migration).cutover else STAGING
 
 
 def batches(items: Sequence[tuple[T, int]], size: int, least: int = 1) -> list[list[T]]:

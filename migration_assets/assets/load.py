@@ -156,7 +156,7 @@ def _load_rest(
 
     destination, incoming = run.target(target), run.incoming(target)
     config = run.migration.config
-    most = max(config.max_quarantined, refusals.MOST)
+    most = max(config.allowed_in_quarantine(target), refusals.MOST)
     with open_parquet(folder, manifest.path) as parquet:
         found = refusals.find(destination, incoming, table, parquet, error.line, most, run.progress)
         if not found:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from migration_assets import history
 from migration_assets.core.evidence import Evidence
-from migration_assets.home import TARGET, Migration
+from migration_assets.home import Migration
 from migration_assets.run_folder import RunFolder
 
 
@@ -14,7 +15,7 @@ def write_evidence(
     folder: RunFolder,
     job: str,
     started: datetime,
-    target: str = TARGET,
+    target: str,
     failure: str | None = None,
     broken_off: bool = False,
 ) -> Evidence:
@@ -46,4 +47,6 @@ def write_evidence(
             failure=failure,
             broken_off=broken_off,
         )
-        return reports.write(folder, evidence)
+        written = reports.write(folder, evidence)
+    history.note(migration, written)
+    return written

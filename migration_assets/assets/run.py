@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from migration_assets import run_lock
+from migration_assets.assets.keys import environment_of
 from migration_assets.assets.report import write_evidence
 from migration_assets.core import naming
 from migration_assets.core.evidence import Evidence
@@ -58,6 +59,12 @@ class Run:
     _targets: dict[str, Target] = field(default_factory=dict, repr=False)
     _readers: list[SnapshotReader] = field(default_factory=list, repr=False)
 
+    @property
+    def environment(self) -> str:
+        """The target environment that the run works in; never more than one."""
+        record = self.folder.read_result("target", "all", TargetResult)
+        return record.environment if record else environment_of(self.migration.name, self.job)
+
     def incoming(self, target: str) -> str:
         """The schema that this run loads into before the swap."""
         schema = self.migration.config.schema_of(target)
@@ -72,6 +79,10 @@ class Run:
                 config.targets[name], schema, self.migration.folder, self.migration.home
             )
             before = self.folder.read_result("target", "all", TargetResult)
+            if before is not None and before.environment != name:
+                raise InputError(
+                    f"this run is one of {before.environment}: start another one for {name}"
+                )
             version = before.server_version if before else None
             self._targets[name] = target
             self.note_server(name, version)
@@ -80,7 +91,7 @@ class Run:
     def note_server(self, name: str, version: str | None) -> None:
         """Keep for the evidence where the target environment ``name`` is, and its version."""
         target = self._targets[name]
-        record = TargetResult(target.location, target.schema, self.incoming(name), version)
+        record = TargetResult(target.location, target.schema, self.incoming(name), version, name)
         self.folder.write_result("target", "all", record)
 
     def note_seconds(self, stage: str, started: float) -> None:
@@ -91,7 +102,7 @@ class Run:
 
     def write_evidence(self) -> Evidence:
         """Write evidence and report as things stand."""
-        return write_evidence(self.migration, self.folder, self.job, self.started)
+        return write_evidence(self.migration, self.folder, self.job, self.started, self.environment)
 
     def reader(self) -> SnapshotReader:
         """The run's snapshot, open until the run ends: it may be no copy that can be opened again.

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
+from migration_assets.core.cutover_config import STAGING
+
 T = TypeVar("T")
 
 
@@ -231,6 +233,7 @@ class TargetResult:
     schema: str
     incoming: str | None = None
     server_version: str | None = None
+    environment: str = STAGING
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,12 @@ def build_evidence(
     swapped = folder.read_result("swap", "all", SwapResult)
     quarantined = sum(manifest.quarantined for manifest in manifests.values())
     checks = _target_checks(
-        planned, statements, findings, swapped, quarantined, config.max_quarantined
+        planned,
+        statements,
+        findings,
+        swapped,
+        quarantined,
+        config.allowed_in_quarantine(target_name),
     )
     failures = list(folder.read_results("failures", StepFailure).values())
     reasons = _reasons(failure, failures, plan, built, checks, statements, findings)
@@ -109,7 +114,7 @@ def build_evidence(
         ledger=_ledger(folder, manifests),
         quarantine=ev.QuarantineEvidence(
             rows=quarantined,
-            allowed=config.max_quarantined,
+            allowed=config.allowed_in_quarantine(target_name),
             digest=None,
             path=folder.quarantine.name if folder.quarantine.exists() else None,
             by_cause=_causes(manifests),
