@@ -13,13 +13,14 @@ from migration_assets.assets.keys import Keys
 from migration_assets.assets.load import prepare
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.core.catalog import POSTGRES
+from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.evidence import Verdict
 from migration_assets.core.kept_plan import with_dangling
 from migration_assets.core.plan import Plan
 from migration_assets.core.results import LoadResult, SourceResult, StatementResult
 from migration_assets.errors import InputError, NotProvenError
 from migration_assets.home import Migration
-from migration_assets.postgres import marker, swap
+from migration_assets.postgres import app_rights, marker, swap
 from migration_assets.postgres.connect import session
 from migration_assets.retention import prune
 from migration_assets.sources.base import SnapshotGoneError, SnapshotReader
@@ -186,6 +187,14 @@ def _check_quarantine(run: Run, target: str) -> None:
         )
 
 
+def _app_role(run: Run, target: str) -> str | None:
+    """The application's role; where rehearsals go, only if there is one of that name."""
+    role = run.migration.config.app_role
+    if role is None or target == PRODUCTION or app_rights.is_role(run.target(target), role):
+        return role
+    return None
+
+
 def _swap(migration: Migration, target: str) -> dg.AssetsDefinition:
     keys = Keys(migration.name)
 
@@ -230,6 +239,7 @@ def _swap(migration: Migration, target: str) -> dg.AssetsDefinition:
                     tables=None if built else len(plan.tables),
                     rows=rows,
                     built=built,
+                    app_role=_app_role(run, target),
                 )
             run.folder.write_result("swap", "all", result)
             yield dg.MaterializeResult(

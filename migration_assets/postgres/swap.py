@@ -20,7 +20,15 @@ from psycopg2.extensions import cursor as Cursor
 from migration_assets.core.naming import shorten
 from migration_assets.core.results import SwapResult
 from migration_assets.errors import InputError, NotProvenError
-from migration_assets.postgres import added, admission, grants, marker, run_log, security
+from migration_assets.postgres import (
+    added,
+    admission,
+    app_rights,
+    grants,
+    marker,
+    run_log,
+    security,
+)
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.marker import Mark, Role
 from migration_assets.postgres.parts import set_schema_of_parts
@@ -63,6 +71,7 @@ def swap(
     rows: int | None = None,
     patience: float = PATIENCE_SECONDS,
     built: bool = False,
+    app_role: str | None = None,
 ) -> SwapResult:
     """Put the tables of ``incoming`` in the place of the live ones.
 
@@ -85,11 +94,13 @@ def swap(
         patience: seconds of trying against locks of others.
         built: the incoming schema is the work of the application's own command, with its routines,
             types, triggers and row security; none of these is carried over then.
+        app_role: the application's role: it gets rights on what is new, and what it could read
+            and write before, it still can, or nothing is swapped.
 
     Raises:
         NotProvenError: what is live is of a later snapshot, a planned table is not in
-            ``incoming``, or a policy or publication can not
-            be carried over.
+            ``incoming``, a policy or publication can not be carried over, or ``app_role`` would
+            lack a right.
         InputError: the live schema holds what is not this migration's.
         BrokenOffError: others held their locks for too long, or the target was lost.
     """
@@ -111,7 +122,8 @@ def swap(
         _check_newer(cursor, target.schema, taken_at)
         plan = _look(cursor, target.schema, incoming, migration, run_id, taken_at, built)
         objects = _objects(cursor, incoming)
-        _exchange(cursor, plan)
+        with app_rights.kept(cursor, plan.live, incoming, app_role, first=plan.first):
+            _exchange(cursor, plan)
         run_log.record_run(
             cursor,
             run_id,
