@@ -133,6 +133,9 @@ def _table_checks(
                     if not result.passed:
                         failed.append(check)
                     yield _table_result(check, result, tables_of.plan(result.slug))
+            except BaseException:
+                run.progress.stop()  # the tables at work would be waited for, paused or not
+                raise
             finally:
                 for pool in pools.values():
                     pool.shutdown(wait=True, cancel_futures=True)

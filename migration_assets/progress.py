@@ -19,6 +19,8 @@ from migration_assets.errors import BrokenOffError
 
 WRITE_EVERY = 0.25
 LOG_EVERY = 5.0
+LOOK_EVERY = 0.25
+"""Seconds between two looks for a pause."""
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Task:
     """One table in one stage.
 
     ``total`` is the number of rows to come, None if unknown; times are seconds since the epoch.
+    ``stood`` is how many seconds it stood still, ``stands`` since when it does.
     """
 
     stage: str
@@ -34,18 +37,30 @@ class Task:
     rows: int = 0
     started: float = 0.0
     finished: float | None = None
+    stood: float = 0.0
+    stands: float | None = None
+
+    def seconds(self, now: float) -> float:
+        """How long it has been at work."""
+        return max((self.stands or self.finished or now) - self.started - self.stood, 1e-9)
+
+    def left(self, now: float) -> float | None:
+        """Seconds until it is done, at the rate so far; None if nobody can know."""
+        if self.finished is not None or self.total is None or not self.rows:
+            return None
+        return max(self.total - self.rows, 0) * self.seconds(now) / self.rows
 
     def line(self, now: float) -> str:
         """The task as one plain line: stage, table, rows, rows/s and what is left."""
-        seconds = max((self.finished or now) - self.started, 1e-9)
+        seconds = self.seconds(now)
         rate = self.rows / seconds
         text = f"{self.stage} {self.table}: {self.rows:,} rows, {rate:,.0f} rows/s"
         if self.finished is not None:
             return f"{text}, done in {seconds:.1f} s"
-        if self.total is not None and rate > 0:
-            left = max(self.total - self.rows, 0)
-            text += f", {left:,} left, about {left / rate:.0f} s"
-        return text
+        left = self.left(now)
+        if self.total is not None and left is not None:
+            text += f", {max(self.total - self.rows, 0):,} left, about {left:.0f} s"
+        return f"{text}, paused" if self.stands is not None else text
 
 
 class Progress:
@@ -54,13 +69,19 @@ class Progress:
     Args:
         folder: the run folder's ``progress`` folder, None to keep nothing.
         log: called with a plain line for a task that runs longer than LOG_EVERY seconds.
+        pause: while this file is there, all tasks stand still; None if they never do.
     """
 
     def __init__(
-        self, folder: Path | None = None, log: Callable[[str], None] | None = None
+        self,
+        folder: Path | None = None,
+        log: Callable[[str], None] | None = None,
+        pause: Path | None = None,
     ) -> None:
         self._path = folder / f"{os.getpid()}.json" if folder else None
         self._log = log
+        self._pause = pause
+        self._looked = 0.0
         self._tasks: list[Task] = []
         self._written = 0.0
         self._stopped = False
@@ -84,15 +105,46 @@ class Progress:
             task.rows += rows
             self._write()
             now = time.time()
+            if self._pause and now - self._looked >= LOOK_EVERY:
+                self._looked = now
+                self.stand_still(f'{stage} of table "{table}"', task)
             if self._log and now - logged >= LOG_EVERY:
                 logged = now
                 self._log(task.line(now))
 
         try:
+            self.stand_still(f'{stage} of table "{table}"', task)
             yield advance
         finally:
             task.finished = time.time()
             self._write(force=task.finished - task.started > WRITE_EVERY)
+
+    def stand_still(self, what: str, task: Task | None = None) -> None:
+        """Wait here while there is a pause; a place where nothing is harmed by hours of waiting.
+
+        Args:
+            what: what waits.
+            task: its task, if it has one.
+
+        Raises:
+            BrokenOffError: the run was stopped meanwhile.
+        """
+        if self._pause is None or not self._pause.exists():
+            return
+        since = time.time()
+        if task:
+            task.stands = since
+        self._write(force=True)
+        if self._log:
+            self._log(f"{what}: paused; it goes on in place after migration-assets resume")
+        while self._pause.exists():
+            if self._stopped:
+                raise BrokenOffError(f"{what} was interrupted")
+            time.sleep(LOOK_EVERY)
+        if task:
+            task.stands = None
+            task.stood += time.time() - since
+        self._write(force=True)
 
     def stop(self) -> None:
         """End all running tasks: the next rows each of them reports raise BrokenOffError."""

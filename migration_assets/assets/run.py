@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
-from migration_assets import run_lock
+from migration_assets import pause, run_lock
 from migration_assets.assets.keys import environment_of
 from migration_assets.assets.report import write_evidence
 from migration_assets.core import naming
@@ -149,7 +149,9 @@ def run_resource(migration: Migration) -> dg.ResourceDefinition:
         run_id = continued_run(context.instance, context.run)
         with run_lock.held(migration, context.run.run_id):
             folder = migration.run_folder(run_id).create()
-            progress = Progress(folder.path / "progress", context.log.info)
+            progress = Progress(
+                folder.path / "progress", context.log.info, pause.marker(migration.folder)
+            )
             record = context.instance.get_run_record_by_id(context.run.run_id)
             began = record.start_time if record and record.start_time else time.time()
             job = context.run.job_name
@@ -203,6 +205,9 @@ class Step:
                         break
                 else:
                     raise error
+        except BaseException:
+            self.run.progress.stop()  # the table at work would be waited for, paused or not
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -228,6 +233,7 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
     record = run.folder.path / "results" / "failures" / f"{current.name}.json"
     record.unlink(missing_ok=True)
     try:
+        run.progress.stand_still(current.name)
         yield current
         if current.failures:
             raise together(current.failures)

@@ -20,7 +20,19 @@ INTERRUPTED = 3
 class _Lazy(click.Group):
     """Imports a command's module only when it is called, so that every command starts quickly."""
 
-    modules = ("baseline", "export-csv", "init", "migrate", "plan", "schema-diff", "ui", "verify")
+    modules = (
+        "baseline",
+        "export-csv",
+        "init",
+        "migrate",
+        "pause",
+        "plan",
+        "resume",
+        "schema-diff",
+        "status",
+        "ui",
+        "verify",
+    )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.modules)
