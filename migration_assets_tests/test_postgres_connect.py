@@ -7,9 +7,11 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from psycopg2 import sql
 
 from migration_assets.core.config import TargetConfig
 from migration_assets.errors import BrokenOffError, InputError
@@ -22,7 +24,7 @@ from migration_assets.postgres.connect import (
     resolve_target,
     session,
 )
-from migration_assets_tests.conftest import Server
+from migration_assets_tests.conftest import Role, Server
 
 PASSWORD = "p$w@/:?#%s'\\ x"
 ENCODED = "p%24w%40%2F%3A%3F%23%25s%27%5C%20x"
@@ -147,6 +149,40 @@ def test_roles_of_odd_settings_get_ours(pg_url: str) -> None:
         )
         assert cursor.fetchone()[:2] == ("UTC", "0")
     connection.close()
+
+
+def test_the_role_of_a_target_is_taken_by_every_driver(
+    database: str, make_role: Callable[..., Role]
+) -> None:
+    loader, odd = make_role(), 'o w\\n"er'
+    connection = connect(database)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("CREATE ROLE {0}; CREATE ROLE stranger; GRANT {0} TO {1}").format(
+                sql.Identifier(odd), sql.Identifier(loader.name)
+            )
+        )
+    connection.commit()
+    try:
+        target = Target(f"{loader.url}&options=-cwork_mem%3D8MB", "s", role=odd)
+        asked = "SELECT current_user::text, session_user::text, current_setting('work_mem')"
+        with session(target, "x", options="-c geqo=off") as ours, ours.cursor() as cursor:
+            cursor.execute(asked)
+            assert cursor.fetchone() == (odd, loader.name, "8MB")
+        with adbc(target) as read, read.cursor() as cursor:
+            cursor.execute(asked)
+            assert cursor.fetchone() == (odd, loader.name, "8MB")
+        for role, problem in {
+            "stranger": f'may not take role "stranger".* GRANT "stranger" TO "{loader.name}"',
+            "nobody": 'no such role: "nobody" at',
+        }.items():
+            with pytest.raises(InputError, match=problem):
+                connect(Target(loader.url, "s", role=role))
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL("DROP ROLE {}; DROP ROLE stranger").format(sql.Identifier(odd)))
+        connection.commit()
+        connection.close()
 
 
 def test_embedded_server_starts_once_survives_a_crash_and_stops(tmp_path: Path) -> None:

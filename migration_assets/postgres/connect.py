@@ -12,6 +12,7 @@ from typing import Any
 import adbc_driver_manager
 import psycopg2
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from migration_assets import lean
@@ -46,11 +47,13 @@ class Target:
         url: any URL that libpq takes; a password in it is never shown.
         schema: the schema that readers use.
         password_file: a file with the password; it is read at each connection.
+        role: what is done is done as this role, None for the one that connects.
     """
 
     url: str = field(repr=False)
     schema: str
     password_file: Path | None = field(default=None, repr=False)
+    role: str | None = None
 
     @property
     def location(self) -> str:
@@ -75,7 +78,7 @@ def resolve_target(config: TargetConfig, schema: str, folder: Path, home: Path) 
         raise InputError(f'"{schema}" can not be a schema: PostgreSQL\'s names have 1 to 63 bytes')
     password_file = folder / config.password_file if config.password_file else None
     url = embedded.start(home) if config.url == "embedded" else config.url
-    target = Target(url, schema, password_file)
+    target = Target(url, schema, password_file, config.role)
     parameters(target)
     return target
 
@@ -106,10 +109,17 @@ def parameters(target_or_url: Target | str) -> dict[str, str]:
         ) from None
     if not all(part.isdecimal() for part in found.get("port", "").split(",") if part):
         raise InputError(f"malformed port in target URL {redact(url)}")
-    password_file = target_or_url.password_file if isinstance(target_or_url, Target) else None
-    if password_file is not None:
-        found["password"] = _password(password_file)
+    if isinstance(target_or_url, Target):
+        if target_or_url.password_file is not None:
+            found["password"] = _password(target_or_url.password_file)
+        if target_or_url.role is not None:
+            _add_option(found, setting("role", target_or_url.role))
     return found
+
+
+def setting(name: str, value: str) -> str:
+    """A setting among libpq's ``options``, whose words are parted by spaces."""
+    return f"-c{name}={value}".replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 def connect(target_or_url: Target | str, **options: Any) -> Connection:
@@ -117,12 +127,13 @@ def connect(target_or_url: Target | str, **options: Any) -> Connection:
 
     Args:
         target_or_url: where to.
-        options: libpq parameters that win over the URL's.
+        options: libpq parameters that win over the URL's; ``options`` are added to them.
 
     Raises:
-        InputError: the server is down, the password is wrong, there is no such database, or its
-            encoding is not UTF8.
+        InputError: the server is down, the password is wrong, there is no such database, its
+            encoding is not UTF8, or the target's role is not there or may not be taken.
     """
+    session_options = options.pop("options", None)
     asked = {
         "connect_timeout": str(CONNECT_SECONDS),
         "application_name": APPLICATION_NAME,
@@ -131,6 +142,8 @@ def connect(target_or_url: Target | str, **options: Any) -> Connection:
         **{name: str(value) for name, value in options.items()},
         "client_encoding": "UTF8",
     }
+    if session_options is not None:
+        _add_option(asked, session_options)
     try:
         connection = psycopg2.connect(make_dsn(**asked))
     except psycopg2.Error as error:
@@ -142,10 +155,25 @@ def connect(target_or_url: Target | str, **options: Any) -> Connection:
             f"database {_location(asked)} is encoded in {encoding}: values would be changed; "
             "create it with ENCODING 'UTF8'"
         )
+    role = target_or_url.role if isinstance(target_or_url, Target) else None
     with broken_off("the start of a session", asked), connection.cursor() as cursor:
         cursor.execute(SESSION)
+        if role is not None:
+            _check_role(cursor, role, asked)
     connection.commit()
     return connection
+
+
+def _check_role(cursor: Cursor, role: str, found: dict[str, str]) -> None:
+    """Poolers may drop the options of a connection, and what is made would be another's."""
+    cursor.execute("SELECT current_user")
+    row = cursor.fetchone()
+    if row is None or row[0] != role:
+        cursor.connection.close()
+        raise InputError(
+            f'role "{role}" was not taken at {_location(found)}: a pooler between drops the '
+            "options of connections; connect to the server itself"
+        )
 
 
 @contextmanager
@@ -219,6 +247,10 @@ def redact(url: str) -> str:
     )
 
 
+def _add_option(found: dict[str, str], option: str) -> None:
+    found["options"] = f"{found['options']} {option}" if found.get("options") else option
+
+
 def _ambiguous(url: str) -> bool:
     """True if an unencoded @ stands where libpq does not take it for the end of the user."""
     before_query = url.partition("://")[2].partition("?")[0]
@@ -285,8 +317,14 @@ def _connect_message(error: Exception, found: dict[str, str]) -> str:
         return f"{user} at {where} needs a password: put it in {places}"
     if state == "3D000" or re.search(r'database ".*" does not exist', text):
         return f"no such database: {where}; create it first"
-    if re.search(r'role ".*" does not exist', text):
-        return f"no such role: {user} at {where}"
+    if denied := re.search(r'permission denied to set role "(.*)"', text):
+        return (
+            f'{user} at {where} may not take role "{denied[1]}" (role in defs.yaml): GRANT '
+            f"{_quoted(denied[1])} TO {_quoted(found.get('user', ''))}"
+        )
+    if missing := re.search(r'role "(.*)" does not exist', text):
+        known = missing[1] == found.get("user", missing[1])
+        return f"no such role: {user if known else _quoted(missing[1])} at {where}"
     if "could not translate host name" in text:
         return f"unknown host: {where}"
     if "Connection refused" in text or "No such file or directory" in text:
@@ -294,6 +332,10 @@ def _connect_message(error: Exception, found: dict[str, str]) -> str:
     if "timeout expired" in text or "timed out" in text or "unreachable" in text:
         return f"no answer from {where} within {found['connect_timeout']} s"
     return f"cannot connect to {where}: {_clean(_last_line(error), found)}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _location(found: dict[str, str]) -> str:

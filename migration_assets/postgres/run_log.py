@@ -36,7 +36,7 @@ def ensure_log(connection: Connection) -> None:
                 target_schema text NOT NULL,
                 plan_digest text,
                 snapshot_id text,
-                who text NOT NULL DEFAULT current_user,
+                who text NOT NULL DEFAULT session_user,
                 started_at timestamptz NOT NULL DEFAULT now(),
                 finished_at timestamptz,
                 outcome text,
