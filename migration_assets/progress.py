@@ -167,11 +167,18 @@ class Progress:
             part.replace(self._path)
 
 
-def read_tasks(folder: Path) -> list[Task]:
-    """All tasks of a run in order of their start; an empty list before it has begun."""
+def read_tasks(folder: Path, is_alive: Callable[[int], bool] | None = None) -> list[Task]:
+    """All tasks of a run in order of their start; an empty list before it has begun.
+
+    Args:
+        folder: the run folder's ``progress`` folder.
+        is_alive: whether there is a process of this number; what a killed one was at work on is
+            left out then. None if all that have written are at work.
+    """
     tasks = [
-        Task(**record)
+        task
         for path in sorted(folder.glob("*.json"))
-        for record in json.loads(path.read_text())
+        for task in (Task(**record) for record in json.loads(path.read_text()))
+        if task.finished is not None or is_alive is None or is_alive(int(path.stem))
     ]
     return sorted(tasks, key=lambda t: t.started)

@@ -16,13 +16,13 @@ import dagster as dg
 import pytest
 
 from migration_assets import home as homes
-from migration_assets import pause
+from migration_assets import load, pause, status
 from migration_assets.cli import run
+from migration_assets.core.status import StageStatus, Status, TaskStatus
 from migration_assets.definitions import assemble
 from migration_assets.home import Migration
 from migration_assets.launch import launch
-from migration_assets.progress import Task, read_tasks
-from migration_assets.run_folder import RunFolder
+from migration_assets.progress import read_tasks
 from migration_assets_tests.small_shop import make_migration, make_source
 
 
@@ -47,7 +47,9 @@ def wait_for(happened: Callable[[], bool]) -> None:
 
 
 def test_paused_run_stands_still_until_it_is_resumed_and_then_proves(
-    migration: Migration, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    migration: Migration,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert run(["pause", "shop", "--reason", "the disk is full"]) == 0
     assert "no run begins until: migration-assets resume shop" in capsys.readouterr().out
@@ -62,23 +64,46 @@ def test_paused_run_stands_still_until_it_is_resumed_and_then_proves(
     assert len(tick(schedule).run_requests) == 1
     assert "runs may begin" in capsys.readouterr().out
 
-    stood: list[list[Task]] = []
+    # In the middle of a table.
+    statement = load.ddl.copy_statement
 
-    def began(_run_id: str, folder: RunFolder) -> None:
-        pause.begin(migration.folder)
-        threading.Thread(target=look_and_resume, args=(folder.path / "progress",)).start()
+    def pausing(*arguments: Any) -> Any:
+        if not stood:
+            pause.begin(migration.folder)
+        return statement(*arguments)
 
-    def look_and_resume(progress: Path) -> None:
-        wait_for(progress.exists)
-        time.sleep(0.6)
-        stood.append(read_tasks(progress))
+    stood: list[Status] = []
+    shown: list[str] = []
+
+    def look_and_resume() -> None:
+        wait_for(lambda: any(task.paused for task in running_tasks(migration)))
+        stood.append(status.look(migration))
+        run(["status"])
+        shown.append(capsys.readouterr().out)
         run(["resume", "shop"])
 
-    outcome = launch(migration, "shop_rehearsal", began)
+    monkeypatch.setattr("migration_assets.load.ddl.copy_statement", pausing)
+    looker = threading.Thread(target=look_and_resume)
+    looker.start()
+    outcome = launch(migration, "shop_rehearsal")
+    looker.join()
     assert outcome.success, outcome.failures
-    assert stood == [[]]  # it stood before its first table
-    assert "goes on" in capsys.readouterr().out
+    assert f"run {outcome.run_id} goes on" in capsys.readouterr().out
     assert pause.read(migration.folder) is None
+
+    (found,) = stood
+    assert found.running is not None
+    assert found.running.run_id == outcome.run_id
+    (task,) = [task for task in found.running.tasks if task.paused]
+    assert (task.stage, task.rows) == ("load", task.total)
+    assert StageStatus("extract", 3, 3) in found.running.stages
+    assert "paused since" in shown[0]
+    assert f"load {task.table}: {task.rows} of {task.total} rows" in shown[0]
+
+
+def running_tasks(migration: Migration) -> tuple[TaskStatus, ...]:
+    running = status.look(migration, live=()).running
+    return running.tasks if running else ()
 
 
 PROGRAM = """

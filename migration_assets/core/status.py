@@ -39,7 +39,8 @@ class Running:
         stages: in the order in which they began.
         tasks: what is at work now.
         step: step of the cutover that was finished last, None in a rehearsal.
-        usual_seconds: what the last proven run into this environment took, None if there is none.
+        left_seconds: until it is done if it takes as long as the last proven one into this
+            environment; None if there is none.
     """
 
     run_id: str
@@ -49,12 +50,7 @@ class Running:
     stages: tuple[StageStatus, ...]
     tasks: tuple[TaskStatus, ...]
     step: str | None
-    usual_seconds: float | None
-
-    @property
-    def left_seconds(self) -> float | None:
-        """Seconds until it is done if it takes as long as the last one; None if nobody knows."""
-        return None if self.usual_seconds is None else max(self.usual_seconds - self.seconds, 0.0)
+    left_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -100,25 +96,6 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class BackupStatus:
-    """The backups of one kind: how many, the newest, and when one was restored last."""
-
-    kind: str
-    kept: int
-    newest: str | None
-    restored_at: str | None
-
-
-@dataclass(frozen=True)
-class WatchStatus:
-    """The last look at production after the cutover; ``failed`` names the measures in red."""
-
-    at: str
-    looks: int
-    failed: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Status:
     """One migration. ``gate`` is None where there is no production."""
 
@@ -129,5 +106,3 @@ class Status:
     runs: tuple[PastRun, ...]
     live: tuple[Live, ...]
     gate: Gate | None
-    backups: tuple[BackupStatus, ...]
-    watch: WatchStatus | None

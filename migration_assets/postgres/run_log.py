@@ -138,3 +138,12 @@ def last_live(cursor: Cursor, schema: str, migration: str) -> str | None:
     )
     row = cursor.fetchone()
     return str(row[0]) if row else None
+
+
+def finished_at(cursor: Cursor, run_id: str) -> str | None:
+    """When a run ended, ISO 8601 in UTC; None if it did not, or if there is no log."""
+    if not has_log(cursor):
+        return None
+    cursor.execute("SELECT finished_at FROM migration_assets.runs WHERE run_id = %s", (run_id,))
+    row = cursor.fetchone()
+    return row[0].isoformat(timespec="seconds") if row and row[0] else None
