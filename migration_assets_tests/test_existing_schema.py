@@ -21,8 +21,8 @@ import pytest
 
 from migration_assets import home as homes
 from migration_assets.cli import run
+from migration_assets.command_output import Mask
 from migration_assets.core.bookkeeping import framework_of
-from migration_assets.existing.output import Mask
 from migration_assets_tests.conftest import Role, Server
 from migration_assets_tests.existing_apps import DJANGO, DJANGO_SCHEMA, PRISMA, PRISMA_SCHEMA
 from migration_assets_tests.fixture_databases import FOLDER

@@ -248,20 +248,63 @@ class PlanResult:
 
 
 @dataclass(frozen=True)
-class SchemaCommandResult:
-    """The application's own migration command (stage ``schema_command``, slug ``all``).
+class CommandResult:
+    """A command of the user's own.
 
     Attributes:
-        command: as it is in ``defs.yaml``, without the target's password.
+        name: what it is for, such as ``schema_command``.
+        command: as it is in ``defs.yaml``, without passwords.
         exit_code: None if it took too long and was ended.
         seconds: wall time.
         output: the end of what it printed.
+        timeout: seconds that it might have taken.
+        started_at: ISO 8601 in UTC.
     """
 
+    name: str
     command: str
     exit_code: int | None
     seconds: float
     output: str
+    timeout: int
+    started_at: str
+
+    @property
+    def passed(self) -> bool:
+        """True if it ended well."""
+        return self.exit_code == 0
+
+    @property
+    def problem(self) -> str:
+        """What became of it and what it said last, in one line that begins with its name."""
+        last = next(
+            (line.strip() for line in reversed(self.output.splitlines()) if line.strip()), ""
+        )
+        said = f": {last}" if last else ", and said nothing"
+        if self.exit_code is None:
+            return f"{self.name} took longer than {self.timeout} s and was ended{said}"
+        return f"{self.name} ended with exit code {self.exit_code}{said}"
+
+
+@dataclass(frozen=True)
+class SwitchResult:
+    """The application's variable in its env file, switched to another database or back.
+
+    Attributes:
+        file: the env file.
+        variable: the variable's name.
+        before: its value until then, without password and options; None if it was not there.
+        after: its value from then on, None if it is not there any more.
+        changed: False if it had that value already.
+        meanwhile: on the way back, True if somebody had changed it since the switch.
+    """
+
+    file: str
+    variable: str
+    before: str | None
+    after: str | None
+    changed: bool
+    meanwhile: bool = False
 
 
 @dataclass(frozen=True)

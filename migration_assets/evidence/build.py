@@ -13,11 +13,11 @@ from migration_assets.core.catalog import UNREADABLE, SkippedObject
 from migration_assets.core.config import MigrationConfig
 from migration_assets.core.plan import Plan
 from migration_assets.core.results import (
+    CommandResult,
     Finding,
     Manifest,
     ObjectCount,
     PlanResult,
-    SchemaCommandResult,
     SourceResult,
     StageResult,
     StatementResult,
@@ -270,7 +270,7 @@ def _target(
 
 
 def _schema_command(folder: RunFolder) -> ev.SchemaCommandEvidence | None:
-    result = folder.read_result("schema_command", "all", SchemaCommandResult)
+    result = folder.read_result("schema_command", "all", CommandResult)
     return ev.SchemaCommandEvidence(**vars(result)) if result else None
 
 

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import threading
-import time
 from pathlib import Path
-from urllib.parse import quote, urlencode
 
-from psycopg2 import sql
-
-from migration_assets.core.results import SchemaCommandResult
+from migration_assets import commands
 from migration_assets.errors import InputError
-from migration_assets.existing.output import Mask
-from migration_assets.postgres.connect import Target, parameters, session
+from migration_assets.postgres.connect import Target, session
+from migration_assets.postgres.variables import variables
 from migration_assets.run_folder import RunFolder
 
-OUTPUT = "schema_command.log"
-"""What it printed, in the run's folder."""
-KEPT_CHARACTERS = 4_000
-"""The end of its output that goes into the evidence."""
-LEFT_SECONDS = 2
-"""Time for the rest of the output, where something else still has the command's pipe."""
+NAME = "schema_command"
 
 STRAY = """
 SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -52,76 +39,14 @@ def run_command(
         InputError: it failed, took too long, or made no table.
     """
     newest = _newest(target)
-    mask = Mask(parameters(target).get("password") or os.environ.get("PGPASSWORD"))
-    started = time.monotonic()
-    path = folder.write_text(OUTPUT, "")
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", command],
-        cwd=place,
-        env={**os.environ, **environment(target, schema)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        encoding="utf-8",
-        errors="replace",
-    )
-    assert process.stdout is not None, "it is a pipe"
-    copying = threading.Thread(
-        target=mask.copy, args=(process.stdout, path), name=OUTPUT, daemon=True
-    )
-    copying.start()
-    try:
-        code: int | None = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        code = None
-    finally:
-        if process.poll() is None:
-            # What it started goes with it.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        # What it left running in the background may print on, and is not waited for.
-        copying.join(LEFT_SECONDS)
-    text = path.read_text(encoding="utf-8")
-    took = time.monotonic() - started
-    result = SchemaCommandResult(mask.masked(command), code, took, text[-KEPT_CHARACTERS:])
-    folder.write_result("schema_command", "all", result)
-    last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
-    said = f": {last}" if last else ", and said nothing"
-    if code is None:
-        raise InputError(
-            f"schema_command took longer than {seconds} s and was ended{said}; mend it, or raise "
-            "schema_command_timeout in defs.yaml"
-        )
-    if code != 0:
-        raise InputError(f"schema_command ended with exit code {code}{said}")
+    asked = commands.Command(NAME, command, seconds, place, variables(target, schema))
+    result = commands.run(asked, folder.path / f"{NAME}.log")
+    folder.write_result(NAME, "all", result)
+    if result.exit_code is None:
+        raise InputError(f"{result.problem}; mend it, or raise schema_command_timeout in defs.yaml")
+    if not result.passed:
+        raise InputError(result.problem)
     _check_made(target, schema, newest)
-
-
-def environment(target: Target, schema: str) -> dict[str, str]:
-    """The variables by which a command finds a schema of the target."""
-    found = parameters(target)
-    options = f"-csearch_path={_escaped(sql.Identifier(schema))}"
-    if found.get("options"):
-        options = f"{found['options']} {options}"
-    host = found.pop("host", "")
-    user, password = quote(found.pop("user", ""), safe=""), found.pop("password", None)
-    secret = f":{quote(password, safe='')}" if password else ""
-    port = f":{found.pop('port')}" if found.get("port") else ""
-    database = quote(found.pop("dbname", ""), safe="")
-    # A socket's folder is no host of a URL; most drivers want one there, and look at the query.
-    socket = host.startswith("/")
-    query = {**found, "options": options, **({"host": host} if socket else {})}
-    place = "localhost" if socket or not host else host
-    at = f"{user}{secret}@" if user else ""
-    url = f"postgresql://{at}{place}{port}/{database}?{urlencode(query, quote_via=quote)}"
-    return {"DATABASE_URL": url, "DATABASE_SCHEMA": schema, "PGOPTIONS": options}
-
-
-def _escaped(name: sql.Identifier) -> str:
-    """A name as a value among libpq's ``options``, whose words are parted by spaces."""
-    quoted = '"' + name.strings[0].replace('"', '""') + '"'
-    return quoted.replace("\\", "\\\\").replace(" ", "\\ ")
 
 
 def _newest(target: Target) -> int:
