@@ -103,7 +103,7 @@ def prepare(
                 raise InputError(
                     f'schema "{incoming}" is there and is not of this run; drop it, then run again'
                 )
-            left = _leftovers(cursor, incoming, migration)
+            left = leftovers(cursor, incoming, migration)
         connection.commit()
         for schema in left:
             marker.drop_schema(connection, schema)
@@ -276,7 +276,7 @@ def batch_rows(parquet: pq.ParquetFile) -> int:
     return max(1, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
 
 
-def _leftovers(cursor: Cursor, incoming: str, migration: str) -> list[str]:
+def leftovers(cursor: Cursor, incoming: str, migration: str) -> list[str]:
     """Incoming schemas of other runs of ``migration`` that nobody comes back to."""
     found = marker.marked_schemas(cursor, migration, marker.Role.INCOMING)
     cursor.execute(

@@ -50,11 +50,11 @@ def _unneeded(migration: Migration, current: str) -> Iterator[RunFolder]:
     kept = {current} | ({live.path.name} if live else set())
     others = [folder for folder in folders if folder.path.name not in kept]
     for folder in others:
-        if not _under_way(folder) and len(kept) < migration.config.keep_runs:
+        if not under_way(folder) and len(kept) < migration.config.keep_runs:
             kept.add(folder.path.name)
     needed = {name for folder in folders if folder.path.name in kept for name in _origins(folder)}
     for folder in others:
-        if folder.path.name not in kept | needed and not _under_way(folder):
+        if folder.path.name not in kept | needed and not under_way(folder):
             yield folder
 
 
@@ -67,7 +67,7 @@ def _drop(folder: RunFolder) -> None:
     shutil.rmtree(folder.path)
 
 
-def _under_way(folder: RunFolder) -> bool:
+def under_way(folder: RunFolder) -> bool:
     """True for a run without evidence that may still come to some."""
     return not folder.evidence.exists() and time.time() - folder.path.stat().st_mtime < _DAY
 

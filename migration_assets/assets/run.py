@@ -76,7 +76,7 @@ class Run:
             config = self.migration.config
             schema = config.schema_of(name)
             target = resolve_target(
-                config.targets[name], schema, self.migration.folder, self.migration.home
+                config.targets[name], schema, self.migration.folder, self.migration.home, name
             )
             before = self.folder.read_result("target", "all", TargetResult)
             if before is not None and before.environment != name:

@@ -27,6 +27,7 @@ class _Lazy(click.Group):
         "migrate",
         "pause",
         "plan",
+        "preflight",
         "resume",
         "schema-diff",
         "status",

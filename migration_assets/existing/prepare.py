@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,10 +28,14 @@ def preflight(target: Target, config: MigrationConfig) -> None:
     Raises:
         InputError: it can not; says what to do.
     """
+    admission.check_target(target, config.name, schema_check(config))
+
+
+def schema_check(config: MigrationConfig) -> Callable[[Cursor, str, str], None]:
+    """How the target's schema is looked at: see :func:`admission.looks`."""
     if config.schema_command is not None:
-        admission.check_target(target, config.name, partial(admission.check_schema, built=True))
-    else:
-        admission.check_target(target, config.name, _check_schema)
+        return partial(admission.check_schema, built=True)
+    return _check_schema
 
 
 def _check_schema(cursor: Cursor, schema: str, migration: str) -> None:

@@ -28,20 +28,34 @@ def check_target(
         InputError: the target can not be reached, is too old, is a standby, refuses CREATE, or
             the schema holds what is not this migration's; the message says what to do.
     """
-    with session(
-        target, "the look at the target", options="-c default_transaction_read_only=on"
-    ) as connection:
-        where = target.location
-        if connection.server_version < MINIMUM_VERSION * 10000:
-            raise InputError(
-                f"{where} is PostgreSQL {connection.server_version // 10000}; {MINIMUM_VERSION} "
-                "or later is needed"
-            )
-        with connection.cursor() as cursor:
-            _check_rights(cursor, where)
-            _check_log(cursor, where)
-            (check or check_schema)(cursor, target.schema, migration)
-            security.check_publications(cursor, target.schema)
+    with (
+        session(
+            target, "the look at the target", options="-c default_transaction_read_only=on"
+        ) as connection,
+        connection.cursor() as cursor,
+    ):
+        for look in looks(cursor, target, migration, check).values():
+            look()
+
+
+def looks(
+    cursor: Cursor,
+    target: Target,
+    migration: str,
+    check: Callable[[Cursor, str, str], None] | None = None,
+) -> dict[str, Callable[[], None]]:
+    """What a run of ``migration`` needs of its target, one look for each, in their order.
+
+    Each raises InputError, as :func:`check_target` does.
+    """
+    where = target.location
+    return {
+        "version": lambda: _check_version(cursor, where),
+        "rights": lambda: _check_rights(cursor, where),
+        "log": lambda: _check_log(cursor, where),
+        "schema": lambda: (check or check_schema)(cursor, target.schema, migration),
+        "publications": lambda: security.check_publications(cursor, target.schema),
+    }
 
 
 def check_schema(cursor: Cursor, schema: str, migration: str, built: bool = False) -> None:
@@ -116,6 +130,14 @@ def _check_added(cursor: Cursor, schema: str, known: list[int], mark: Mark | Non
         raise InputError(
             f'schema "{schema}" holds {held[0]}{more}, which would go with the old tables; move it '
             "to another schema (ALTER ... SET SCHEMA), or choose another schema with --schema NAME"
+        )
+
+
+def _check_version(cursor: Cursor, where: str) -> None:
+    version = cursor.connection.server_version
+    if version < MINIMUM_VERSION * 10000:
+        raise InputError(
+            f"{where} is PostgreSQL {version // 10000}; {MINIMUM_VERSION} or later is needed"
         )
 
 

@@ -17,9 +17,10 @@ from psycopg2.extensions import make_dsn, parse_dsn
 
 from migration_assets import lean
 from migration_assets.core.config import TargetConfig
+from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.naming import MAX_IDENTIFIER_BYTES
 from migration_assets.errors import BrokenOffError, InputError
-from migration_assets.postgres import embedded
+from migration_assets.postgres import embedded, tls
 
 CONNECT_SECONDS = 4
 """For each address of the host, so that a target that is down is known within five seconds."""
@@ -48,12 +49,14 @@ class Target:
         schema: the schema that readers use.
         password_file: a file with the password; it is read at each connection.
         role: what is done is done as this role, None for the one that connects.
+        verified: over a network, only with verified TLS.
     """
 
     url: str = field(repr=False)
     schema: str
     password_file: Path | None = field(default=None, repr=False)
     role: str | None = None
+    verified: bool = False
 
     @property
     def location(self) -> str:
@@ -61,7 +64,9 @@ class Target:
         return _location(parameters(self))
 
 
-def resolve_target(config: TargetConfig, schema: str, folder: Path, home: Path) -> Target:
+def resolve_target(
+    config: TargetConfig, schema: str, folder: Path, home: Path, environment: str = STAGING
+) -> Target:
     """The target that ``config`` names; starts the embedded server if it is that one.
 
     Args:
@@ -69,16 +74,18 @@ def resolve_target(config: TargetConfig, schema: str, folder: Path, home: Path) 
         schema: the schema to load into.
         folder: the migration's folder; a relative ``password_file`` is below it.
         home: the migration home, which owns the embedded server.
+        environment: which of the migration's targets it is.
 
     Raises:
-        InputError: the URL is malformed, the password file is missing, or the embedded server
-            does not start.
+        InputError: the URL is malformed, the password file is missing, the embedded server does
+            not start, or production would be reached over a network without verified TLS.
     """
     if len(schema.encode()) > MAX_IDENTIFIER_BYTES or not schema:
         raise InputError(f'"{schema}" can not be a schema: PostgreSQL\'s names have 1 to 63 bytes')
     password_file = folder / config.password_file if config.password_file else None
     url = embedded.start(home) if config.url == "embedded" else config.url
-    target = Target(url, schema, password_file, config.role)
+    verified = environment == PRODUCTION and not config.allow_unverified_tls
+    target = Target(url, schema, password_file, config.role, verified)
     parameters(target)
     return target
 
@@ -87,7 +94,8 @@ def parameters(target_or_url: Target | str) -> dict[str, str]:
     """The libpq parameters of a target, password included if it is known here.
 
     Raises:
-        InputError: malformed URL, or the password file can not be read.
+        InputError: malformed URL, the password file can not be read, or the target asks for
+            verified TLS and would be reached without.
     """
     url = target_or_url if isinstance(target_or_url, str) else target_or_url.url
     if not _SCHEME.match(url):
@@ -110,6 +118,8 @@ def parameters(target_or_url: Target | str) -> dict[str, str]:
     if not all(part.isdecimal() for part in found.get("port", "").split(",") if part):
         raise InputError(f"malformed port in target URL {redact(url)}")
     if isinstance(target_or_url, Target):
+        if target_or_url.verified:
+            tls.require_verified(found, _location(found))
         if target_or_url.password_file is not None:
             found["password"] = _password(target_or_url.password_file)
         if target_or_url.role is not None:

@@ -171,6 +171,9 @@ class Source(Protocol):
     def reflect(self) -> Catalog:
         """The catalog straight from the source, for definitions and ``init``, without a copy."""
 
+    def size(self) -> int | None:
+        """Bytes that it takes on its disk, None if it does not tell; raises as :meth:`check`."""
+
     def take_snapshot(self, path: Path) -> SnapshotReader:
         """Take one consistent state of the source and open it.
 

@@ -71,6 +71,11 @@ class CsvSource:
         """The manifest's catalog; without one, types by the first rows of each file."""
         return contents.catalog(contents.look(self._place), SAMPLE_ROWS)
 
+    def size(self) -> int | None:
+        """Bytes of the files."""
+        files = contents.look(self._place).files.values()
+        return sum(file.path.stat().st_size for file in files)
+
     def take_snapshot(self, path: Path) -> CsvReader:
         """Copy the files beside ``path`` (0600), prove them, and open the copies.
 

@@ -13,6 +13,11 @@ from migration_assets.sources.mysql.address import Address, parse
 from migration_assets.sources.mysql.reader import MySQLReader
 from migration_assets.sources.mysql.reflect import reflect
 
+_SIZE = (
+    "SELECT CAST(sum(data_length + index_length) AS SIGNED) FROM information_schema.tables"
+    " WHERE table_schema = DATABASE()"
+)
+
 
 class MySQLSource:
     """One database of a server; only read.
@@ -61,6 +66,16 @@ class MySQLSource:
                 return reflect(lambda statement: connect.rows(connection, statement)).catalog
         finally:
             connection.close()
+
+    def size(self) -> int | None:
+        """Bytes of the tables and indexes, as the server estimates them."""
+        connection = connect.connect(self.address)
+        try:
+            with connect.errors(self.location):
+                found = connect.rows(connection, _SIZE)
+        finally:
+            connection.close()
+        return int(connect.text(found[0][0])) if found and found[0][0] is not None else None
 
     def take_snapshot(self, path: Path) -> MySQLReader:
         """Begin one transaction on several connections; a record of it is left at ``path``.

@@ -80,6 +80,11 @@ class SQLiteSource:
             snapshot.copy_database(self.path, copy, self.location)
             return self._reflect(copy)
 
+    def size(self) -> int | None:
+        """Bytes of the file and its log."""
+        files = (self.path, self.path.with_name(f"{self.path.name}-wal"))
+        return sum(path.stat().st_size for path in files if path.exists())
+
     def take_snapshot(self, path: Path) -> SQLiteReader:
         """Copy the file with its log to ``path`` (0600) and open the copy.
 
