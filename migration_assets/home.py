@@ -132,15 +132,16 @@ def load(home: Path, name: str) -> Migration:
 def _with_passwords(config: MigrationConfig, folder: Path) -> MigrationConfig:
     """Name the password files that were kept after ``defs.yaml`` was written."""
     targets = {
-        name: target.model_copy(update={"password_file": _password_name(name)})
-        if target.password_file is None and (folder / _password_name(name)).exists()
+        name: target.model_copy(update={"password_file": password_name(name)})
+        if target.password_file is None and (folder / password_name(name)).exists()
         else target
         for name, target in config.targets.items()
     }
     return config.model_copy(update={"targets": targets})
 
 
-def _password_name(target: str) -> str:
+def password_name(target: str) -> str:
+    """The file with the password of a target, in the migration's folder, where none is named."""
     return f"secrets/{target}.password"
 
 
@@ -330,7 +331,7 @@ def keep_source_password(migration: Migration, source_url: str) -> None:
     """Keep the password in ``source_url``, if there is one, for the runs to come."""
     password = password_in(source_url)
     if password is not None:
-        _write_secret(migration.kept_password, password)
+        write_secret(migration.kept_password, password)
 
 
 def _is_of(config: MigrationConfig, source_url: str, url: str, schema: str | None) -> bool:
@@ -380,12 +381,13 @@ def split_password(url: str) -> tuple[str, str | None]:
 
 def _write_password(folder: Path, password: str) -> str:
     """Keep the password readable by the owner only; returns the file's name in the folder."""
-    name = _password_name(TARGET)
-    _write_secret(folder / name, password)
+    name = password_name(TARGET)
+    write_secret(folder / name, password)
     return name
 
 
-def _write_secret(path: Path, text: str) -> None:
+def write_secret(path: Path, text: str) -> None:
+    """Write a file that its owner alone can read."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -28,6 +28,7 @@ class _Lazy(click.Group):
         "pause",
         "plan",
         "preflight",
+        "provision",
         "resume",
         "schema-diff",
         "status",

@@ -210,7 +210,7 @@ def _target(config: MigrationConfig, folder: Path, home: Path, target_url: str |
     """The target to look at; a password given now is tried before it is kept."""
     staging = config.targets[homes.TARGET]
     if target_url and homes.split_password(target_url)[1] is not None:
-        staging = TargetConfig(url=target_url, schema=staging.schema_name)
+        staging = staging.model_copy(update={"url": target_url, "password_file": None})
     return resolve_target(staging, config.schema_of(homes.TARGET), folder, home)
 
 

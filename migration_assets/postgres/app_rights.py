@@ -14,6 +14,11 @@ from migration_assets.errors import InputError, NotProvenError
 from migration_assets.postgres import marker
 from migration_assets.postgres.connect import Target, session
 
+ROWS = "SELECT, INSERT, UPDATE, DELETE"
+"""Rights of an application on tables."""
+NUMBERS = "USAGE, SELECT"
+"""Rights of an application on sequences."""
+
 _NAMED = 5
 """Lost rights that a refusal names."""
 
@@ -201,6 +206,9 @@ def kept(
         return
     before = read(cursor, live, role)
     _let_in(cursor, role, incoming, None if first else live)
+    if first:
+        # A schema that is there stays, one that is not is the incoming one, renamed.
+        _let_in_later(cursor, role, live if marker.schema_exists(cursor, live) else incoming)
     yield
     after = read(cursor, live, role)
     missing = lost(before, after)
@@ -217,9 +225,9 @@ def kept(
 def _let_in(cursor: Cursor, role: str, incoming: str, live: str | None) -> None:
     cursor.execute(
         """
-        SELECT CASE WHEN i.relkind = 'S' THEN 'USAGE, SELECT ON SEQUENCE'
+        SELECT CASE WHEN i.relkind = 'S' THEN %s || ' ON SEQUENCE'
                     WHEN i.relkind IN ('v', 'm') THEN 'SELECT ON TABLE'
-                    ELSE 'SELECT, INSERT, UPDATE, DELETE ON TABLE' END,
+                    ELSE %s || ' ON TABLE' END,
                array_agg(i.relname::text ORDER BY i.relname)
         FROM pg_class i JOIN pg_namespace m ON m.oid = i.relnamespace
         WHERE m.nspname = %s AND i.relkind IN ('r', 'p', 'v', 'm', 'S')
@@ -228,7 +236,7 @@ def _let_in(cursor: Cursor, role: str, incoming: str, live: str | None) -> None:
               WHERE n.nspname = %s AND c.relname = i.relname AND c.relkind = i.relkind)
         GROUP BY 1 ORDER BY 1
         """,
-        (incoming, live),
+        (NUMBERS, ROWS, incoming, live),
     )
     to = sql.Identifier(role)
     for words, names in cursor.fetchall():
@@ -237,6 +245,16 @@ def _let_in(cursor: Cursor, role: str, incoming: str, live: str | None) -> None:
     if live is None:
         cursor.execute(
             sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(incoming), to)
+        )
+
+
+def _let_in_later(cursor: Cursor, role: str, schema: str) -> None:
+    """Tables that this role makes in the schema beside runs, as by a migration, are open too."""
+    for rights, kind in ((ROWS, "TABLES"), (NUMBERS, "SEQUENCES")):
+        cursor.execute(
+            sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA {} GRANT {} ON {} TO {}").format(
+                sql.Identifier(schema), sql.SQL(rights), sql.SQL(kind), sql.Identifier(role)
+            )
         )
 
 

@@ -18,7 +18,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from migration_assets import lean
 from migration_assets.core.config import TargetConfig
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
-from migration_assets.core.naming import MAX_IDENTIFIER_BYTES
+from migration_assets.core.naming import MAX_IDENTIFIER_BYTES, quote
 from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.postgres import embedded, tls
 
@@ -330,11 +330,11 @@ def _connect_message(error: Exception, found: dict[str, str]) -> str:
     if denied := re.search(r'permission denied to set role "(.*)"', text):
         return (
             f'{user} at {where} may not take role "{denied[1]}" (role in defs.yaml): GRANT '
-            f"{_quoted(denied[1])} TO {_quoted(found.get('user', ''))}"
+            f"{quote(denied[1])} TO {quote(found.get('user', ''))}"
         )
     if missing := re.search(r'role "(.*)" does not exist', text):
         known = missing[1] == found.get("user", missing[1])
-        return f"no such role: {user if known else _quoted(missing[1])} at {where}"
+        return f"no such role: {user if known else quote(missing[1])} at {where}"
     if "could not translate host name" in text:
         return f"unknown host: {where}"
     if "Connection refused" in text or "No such file or directory" in text:
@@ -342,10 +342,6 @@ def _connect_message(error: Exception, found: dict[str, str]) -> str:
     if "timeout expired" in text or "timed out" in text or "unreachable" in text:
         return f"no answer from {where} within {found['connect_timeout']} s"
     return f"cannot connect to {where}: {_clean(_last_line(error), found)}"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _location(found: dict[str, str]) -> str:

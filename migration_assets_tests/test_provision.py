@@ -1,0 +1,166 @@
+"""Roles with least rights: made by a command, and a whole migration works with them."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import stat
+from pathlib import Path
+
+import psycopg2
+import pytest
+import yaml
+
+from migration_assets import home as homes
+from migration_assets.cli import run
+from migration_assets.errors import InputError
+from migration_assets.launch import launch
+from migration_assets_tests import small_shop
+from migration_assets_tests.conftest import Server
+from migration_assets_tests.postgres_tables import ask
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    assert run(["provision", "shop", *arguments]) == code
+    captured = capsys.readouterr()
+    return captured.out + captured.err
+
+
+def rehearse(name: Path) -> None:
+    outcome = launch(homes.load(name, "shop"), "shop_rehearsal")
+    assert outcome.success, outcome.failures
+
+
+def test_a_whole_migration_works_with_the_roles_that_provision_makes(
+    pg_server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv(homes.VARIABLE, str(home))
+    source = small_shop.make_source(tmp_path / "shop.db")
+    place = f"127.0.0.1:{pg_server.port}/shop_db"
+    migration = small_shop.make_migration(home, source, f"postgresql://{place}")
+    # The administrator of a hosted server: no superuser either.
+    ask(
+        pg_server.url,
+        "CREATE ROLE boss LOGIN CREATEROLE CREATEDB PASSWORD 'b'; CREATE ROLE weak LOGIN PASSWORD"
+        " 'w'",
+    )
+    admin = pg_server.tcp("boss", "b")
+
+    script = printed(capsys)
+    assert '\\connect "shop_db"\nBEGIN;' in script and '\\password "shop_app"' in script
+    assert "PASSWORD '" not in script and not list((migration.folder / "secrets").iterdir())
+    assert printed(capsys, "--admin", admin) == script
+    refusal = printed(capsys, "--admin", pg_server.tcp("weak", "w"), "--apply", code=2)
+    assert refusal == 'error: CREATE DATABASE "shop_db" TEMPLATE template0 ENCODING \'UTF8\': ' \
+        "permission denied to create database; nothing was changed\n"  # fmt: skip
+    assert printed(capsys, "--admin", admin) == script
+
+    made = printed(capsys, "--admin", admin, "--apply")
+    files = {p.name: p for p in (migration.folder / "secrets").iterdir()}
+    assert sorted(files) == ["staging.password", "staging_app.password"]
+    secrets = {name: path.read_text().strip() for name, path in files.items()}
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files.values())
+    assert not any(secret in made for secret in secrets.values())
+    assert "Nothing lacks" in printed(capsys, "--admin", admin, "--apply")
+    assert {p.name: p.read_text().strip() for p in files.values()} == secrets
+    [verifier] = ask(pg_server.url, "SELECT rolpassword FROM pg_authid WHERE rolname = 'shop_app'")
+    assert verifier.startswith("SCRAM-SHA-256$")
+
+    # What is printed for defs.yaml is all that it needs.
+    lines = re.findall(r"^--   (.*)$", made, re.MULTILINE)
+    document = yaml.safe_load(migration.defs_yaml.read_text())
+    settings = yaml.safe_load("\n".join(lines))
+    document["attributes"]["targets"]["staging"] |= settings.pop("targets")["staging"]
+    document["attributes"] |= settings
+    migration.defs_yaml.write_text(yaml.safe_dump(document))
+    rehearse(home)
+
+    app_url = pg_server.tcp("shop_app", secrets["staging_app.password"], "shop_db")
+    loader_url = pg_server.tcp("shop_loader", secrets["staging.password"], "shop_db")
+    assert ask(app_url, "INSERT INTO users (name) VALUES ('Eve') RETURNING id") == [8]
+    assert ask(app_url, "SELECT count(*) FROM buyers") == [3]
+    for url, statement in (
+        (app_url, "DROP TABLE users"),
+        (app_url, "CREATE TABLE more (n int)"),
+        (app_url, "CREATE TABLE public.more (n int)"),
+        (app_url, "SELECT * FROM migration_assets.runs"),
+        (loader_url, "SELECT * FROM shop.users"),
+        (loader_url, "CREATE SCHEMA mine"),
+    ):
+        with pytest.raises(psycopg2.Error, match="permission denied|must be owner|does not exist"):
+            ask(url, statement)
+    owners = "SELECT DISTINCT tableowner::text FROM pg_tables WHERE schemaname !~ '^pg_|^info'"
+    database = pg_server.url.replace("/postgres?", "/shop_db?")
+    assert ask(database, owners) == ["shop_owner"]
+    assert ask(database, "SELECT who FROM migration_assets.runs") == ["shop_loader"]
+    # The application's own migrations, run as the owner, make tables that it can use.
+    ask(loader_url, "SET ROLE shop_owner; CREATE TABLE shop.later (n int)")
+    assert ask(app_url, "INSERT INTO later VALUES (1) RETURNING n") == [1]
+    ask(loader_url, "SET ROLE shop_owner; DROP TABLE shop.later")
+
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE fresh (n INTEGER)")
+    small_shop.State(small_shop.open_source(source).reflect()).write(migration.state)
+    rehearse(home)
+    assert ask(app_url, "INSERT INTO fresh VALUES (7) RETURNING n") == [7]
+    assert ask(app_url, "SELECT max(id) FROM users") == [7]
+    assert "Nothing lacks" in printed(capsys, "--admin", admin)
+
+    changed = printed(capsys, "--admin", admin, "--apply", "--new-passwords")
+    assert changed.count("-- Password of") == 2
+    with pytest.raises(InputError, match="wrong password"):
+        ask(app_url, "SELECT 1")
+    new = files["staging_app.password"].read_text().strip()
+    assert ask(pg_server.tcp("shop_app", new, "shop_db"), "SELECT 1") == [1]
+    # Rights that are more than least are told.
+    ask(pg_server.url, "ALTER ROLE shop_app SUPERUSER; ALTER ROLE shop_owner LOGIN")
+    warned = printed(capsys, "--admin", admin)
+    assert 'warning: role "shop_owner" can log in' in warned
+    assert 'warning: role "shop_app" may become "shop_owner"' in warned
+
+
+def test_roles_that_can_not_be_made_leave_nothing_and_say_why(
+    pg_server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv(homes.VARIABLE, str(home))
+    source = small_shop.make_source(tmp_path / "shop.db")
+    migration = small_shop.make_migration(home, source)
+    assert "is the embedded PostgreSQL" in printed(capsys, code=2)
+    place = f"postgresql://127.0.0.1:{pg_server.port}"
+    text = migration.defs_yaml.read_text()
+    migration.defs_yaml.write_text(text.replace("url: embedded", f"url: {place}"))
+    assert "names no database" in printed(capsys, code=2)
+    migration.defs_yaml.write_text(text.replace("url: embedded", f"url: {place}/shop_db"))
+    assert "defs.yaml has no target production" in printed(
+        capsys, "--environment", "production", code=2
+    )
+    assert "--apply needs --admin" in printed(capsys, "--apply", code=2)
+    assert "must be three roles" in printed(capsys, "--app", "x", "--owner", "x", code=2)
+
+    # A database that is another's: GRANT by who may not is a mere warning of PostgreSQL.
+    ask(pg_server.url, "CREATE ROLE boss LOGIN CREATEROLE PASSWORD 'b'")
+    for statement in ("CREATE DATABASE shop_db", "CREATE DATABASE latin ENCODING 'LATIN1'"
+                      " TEMPLATE template0 LOCALE 'C'"):  # fmt: skip
+        connection = psycopg2.connect(pg_server.url)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+        connection.close()
+    roles = "SELECT rolname::text FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
+    before = ask(pg_server.url, roles)
+    admin = pg_server.tcp("boss", "b")
+    said = printed(capsys, "--admin", admin, "--apply", code=2)
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert "nothing was changed" in said
+    assert ask(pg_server.url, roles) == before
+    assert [p.name for p in (migration.folder / "secrets").iterdir()] == []
+    migration.defs_yaml.write_text(text.replace("url: embedded", f"url: {place}/latin"))
+    assert "encoded in LATIN1" in printed(capsys, "--admin", pg_server.url, code=2)
