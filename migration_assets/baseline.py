@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from uuid import uuid4
 
 import psycopg2
 from psycopg2 import sql
@@ -174,42 +172,6 @@ def differences(left: set[Line], right: set[Line]) -> Iterator[Difference]:
         if ours.get(key) == theirs.get(key) or (table in alone and kind != "table"):
             continue
         yield Difference(kind, table, name, ours.get(key), theirs.get(key))
-
-
-@contextmanager
-def empty_database(server: str) -> Iterator[str]:
-    """URL of an empty database, dropped when the block ends.
-
-    Args:
-        server: URL of a server on which this role may make one.
-    """
-    name = f"migration_assets_{uuid4().hex[:12]}"
-    connection = connect.connect(server)
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            # Not the usual template: it may hold what somebody has put there.
-            cursor.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(
-                    sql.Identifier(name)
-                )
-            )
-            try:
-                yield _named(server, name)
-            finally:
-                cursor.execute(
-                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-                )
-    finally:
-        connection.close()
-
-
-def _named(server: str, database: str) -> str:
-    """The URL of another database of a server."""
-    scheme, _, rest = server.partition("://")
-    place, question, query = rest.partition("?")
-    authority = place.partition("/")[0]
-    return f"{scheme}://{authority}/{database}{question}{query}"
 
 
 def _make(

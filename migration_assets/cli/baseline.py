@@ -15,6 +15,7 @@ from migration_assets.core.kept_plan import without
 from migration_assets.core.plan import Plan
 from migration_assets.errors import InputError, NotProvenError
 from migration_assets.postgres import embedded
+from migration_assets.postgres.scratch import empty_database
 
 TRANSLATED = {"view", "check", "index", "default"}
 """Kinds of statements that may have been written for another engine."""
@@ -39,7 +40,7 @@ def command(source: str, name: str | None, schema: str | None, out: Path | None)
     Exit codes: 0 written and proven, 1 not proven, 2 bad input; nothing is written then.
     """
     plan, chosen = target_plan(source, name, schema)
-    with baseline.empty_database(embedded.start(homes.home_path())) as url:
+    with empty_database(embedded.start(homes.home_path())) as url:
         plan = accepted(plan, chosen, url)
         text = baseline.baseline(plan, chosen)
         baseline.prove(text, plan, chosen, url)

@@ -16,6 +16,7 @@ from migration_assets.cli.existing import destination
 from migration_assets.core.structure import Line
 from migration_assets.errors import InputError
 from migration_assets.postgres import embedded
+from migration_assets.postgres.scratch import empty_database
 
 
 @click.command("schema-diff")
@@ -49,7 +50,7 @@ def command(
         raise click.UsageError("name a database with --target, a file with --baseline, or both")
     plan, chosen = target_plan(source, name, schema)
     sides: dict[str, set[Line]] = {}
-    with baseline.empty_database(embedded.start(homes.home_path())) as url:
+    with empty_database(embedded.start(homes.home_path())) as url:
         plan = accepted(plan, chosen, url)
         sides["plan"] = baseline.planned_lines(plan, chosen, url)
         if file is not None:

@@ -1,0 +1,172 @@
+"""Backups of what is live, and the proof that they restore."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from psycopg2 import sql
+
+from migration_assets import backup, backup_store, restore_drill
+from migration_assets import home as homes
+from migration_assets.core.backup import Backup, Drill
+from migration_assets.core.naming import quote
+from migration_assets.errors import BrokenOffError, InputError
+from migration_assets.home import Migration
+from migration_assets.postgres import pg_tools
+from migration_assets.postgres.connect import Target
+from migration_assets.progress import Progress
+from migration_assets_tests.conftest import Role
+from migration_assets_tests.postgres_tables import ask
+from migration_assets_tests.small_shop import configure
+
+STAGING = "staging"
+SCHEMA = 'The "shop"'
+
+EVERYTHING = """
+CREATE TYPE {0}.mood AS ENUM ('glad', 'Sad ß');
+CREATE SEQUENCE {0}.down INCREMENT -5;
+CREATE TABLE {0}."t" (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, t text, "Ä b""c" numeric, f float8, b bytea,
+    j json, jb jsonb, a text[], mood {0}.mood, at timestamptz, twice bigint GENERATED ALWAYS AS
+    (length(t) * 2) STORED
+);
+INSERT INTO {0}."t" (t, "Ä b""c", f, b, j, jb, a, mood, at)
+    SELECT 'x' || g, g / 3.0, CASE g WHEN 1 THEN 'NaN' ELSE g / 7.0 END, decode('00ff', 'hex'),
+        '{{"b": 1,  "a": 2}}', '{{"b": 1}}', ARRAY['a,b', NULL], 'Sad ß', '2026-01-01 12:00+05'
+    FROM generate_series(1, 100) g;
+INSERT INTO {0}."t" (t) VALUES (NULL), (NULL), (E'tab\\there');
+CREATE TABLE {0}.part (day date, n int, PRIMARY KEY (day, n)) PARTITION BY RANGE (day);
+CREATE TABLE {0}.part_1 PARTITION OF {0}.part FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+INSERT INTO {0}.part VALUES ('2026-01-05', 1);
+CREATE TABLE {0}.empty ();
+CREATE TABLE {0}.child (t bigint REFERENCES {0}."t", CHECK (t > 0));
+INSERT INTO {0}.child VALUES (1);
+CREATE VIEW {0}.seen AS SELECT t FROM {0}."t";
+CREATE MATERIALIZED VIEW {0}.kept AS SELECT count(*) FROM {0}."t";
+CREATE FUNCTION {0}.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER touch BEFORE UPDATE ON {0}.child FOR EACH ROW EXECUTE FUNCTION {0}.touch();
+ALTER TABLE {0}.child ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON {0}.child USING (t < 0);
+SELECT nextval({1});
+"""
+
+
+@pytest.fixture
+def role(database: str, make_role: Callable[..., Role]) -> Role:
+    """One without superuser, which may make databases."""
+    made = make_role()
+    ask(database, sql.SQL("ALTER ROLE {} CREATEDB").format(sql.Identifier(made.name)))
+    return made
+
+
+@pytest.fixture
+def migration(tmp_path: Path, role: Role) -> Migration:
+    made = homes.create(tmp_path, "shop", "sqlite:///shop.db", role.url, SCHEMA)
+    return configure(made, "  backup: {keep: 2}\n")
+
+
+def fill(url: str) -> None:
+    name = sql.Identifier(SCHEMA)
+    ask(url, sql.SQL("CREATE SCHEMA {}").format(name))
+    down = sql.Literal(f"{quote(SCHEMA)}.down")
+    ask(url, sql.SQL(EVERYTHING).format(name, down))
+
+
+def back_up(migration: Migration, reason: str = backup.ASKED) -> Backup:
+    target = backup.target_of(migration, STAGING)
+    return backup.back_up(migration, STAGING, target, Progress(), reason=reason)
+
+
+def drill(migration: Migration, made: Backup, *places: str) -> Drill:
+    targets = [Target(url, SCHEMA) for url in places] or [backup.target_of(migration, STAGING)]
+    return restore_drill.drill(migration, made, targets, Progress())
+
+
+def change(url: str, statement: str) -> None:
+    ask(url, sql.SQL(statement).format(sql.Identifier(SCHEMA)))
+
+
+def scratch_databases(url: str) -> list[str]:
+    return ask(url, "SELECT datname FROM pg_database WHERE datname LIKE 'migration_assets_%'")
+
+
+def test_a_backup_restores_to_the_same_values_and_every_damage_is_found(
+    migration: Migration, role: Role
+) -> None:
+    with pytest.raises(InputError, match="has no tables: there is nothing to back up"):
+        back_up(migration)
+    fill(role.url)
+    made = back_up(migration)
+    place = backup_store.folder(migration, STAGING) / made.id
+    rows = {table.table: table.rows for table in made.contents.tables}
+    assert rows == {"t": 103, "part_1": 1, "empty": 0, "child": 1}
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    for path in place.rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    assert backup.find(migration, STAGING) == made == backup.find(migration, STAGING, made.id[:12])
+
+    done = drill(migration, made)
+    assert done.problems == () and done.passed and (done.tables, done.rows) == (4, 105)
+    assert backup.read_drill(migration, STAGING, made.id) == done
+    assert scratch_databases(role.url) == []
+
+    # What the manifest says decides: rows, one value, one object, one sequence.
+    record = json.loads((place / backup_store.MANIFEST).read_text())
+    record["contents"]["tables"][0]["rows"] += 1
+    record["contents"]["tables"][3]["digest"] = "0" * 32
+    record["contents"]["objects"]["indexes"] += 1
+    record["contents"]["sequences"][f"{SCHEMA}.down"] = 7
+    (place / backup_store.MANIFEST).write_text(json.dumps(record))
+    assert drill(migration, backup.find(migration, STAGING)).problems == (
+        f'table "{SCHEMA}.child" has 1 rows, not 2',
+        f'table "{SCHEMA}.t" has other values in its 103 rows',
+        f'sequence "{SCHEMA}.down" is at 1, it was at 7',
+        "3 indexes, there were 4",
+    )
+    file = max((place / "dump").iterdir(), key=lambda path: path.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-1])
+    damaged = drill(migration, made)
+    assert (
+        damaged.problems == (f"file dump/{file.name} is damaged: its checksum is another one",)
+        and not damaged.tables
+    )
+    assert scratch_databases(role.url) == []
+
+
+def test_an_extension_that_a_role_may_not_make_is_named_and_another_server_will_do(
+    migration: Migration, role: Role, database: str
+) -> None:
+    ask(database, "CREATE EXTENSION vector")
+    change(role.url, "CREATE SCHEMA {0}; CREATE TABLE {0}.v AS SELECT '[1,2]'::vector AS v")
+    made = back_up(migration)
+    assert drill(migration, made).problems[0] == (
+        'extension "vector" can not be made (permission denied to create extension "vector")'
+    )
+    ask(database, sql.SQL("ALTER ROLE {} NOCREATEDB").format(sql.Identifier(role.name)))
+    with pytest.raises(InputError, match=rf'role "{role.name}" may make no database at .*CREATEDB'):
+        drill(migration, made)
+    assert drill(migration, made, role.url, database).passed
+
+
+def test_one_changed_value_changes_the_digest_and_another_order_of_rows_does_not(
+    migration: Migration, role: Role
+) -> None:
+    def digest() -> str:
+        return back_up(migration).contents.tables[-1].digest
+
+    fill(role.url)
+    first = digest()
+    change(role.url, "UPDATE {}.t SET t = t WHERE id < 50")
+    assert digest() == first
+    change(role.url, "UPDATE {}.t SET f = f + 1e-9 WHERE id = 70")
+    assert digest() != first
+    change(
+        role.url, "UPDATE {0}.t SET f = f - 1e-9 WHERE id = 70; INSERT INTO {0}.t (t) VALUES ('')"
+    )
+    assert digest() != first
+    # keep: 2, and none of them was restored
+    assert len(backup_store.ids(migration, STAGING)) == 2
