@@ -21,9 +21,6 @@ from migration_assets.progress import Progress
 ASKED, SCHEDULE, BEFORE_SWAP = "asked", "schedule", "before swap"
 """Why a backup was made."""
 
-LOCK_SECONDS = 60
-"""``pg_dump`` waits so long for tables that somebody is changing."""
-
 DUMP = "dump"
 """The folder that ``pg_dump`` writes and ``pg_restore`` reads, in that of the backup."""
 
@@ -132,7 +129,7 @@ def back_up(
         with pg_tools.running(tool, arguments, target, what) as finished:
             # Beside it: what it writes is also read here, in another way.
             held = contents.read(cursor, schemas, progress, "backup")
-            pg_tools.raise_for(finished(), what)
+            complaints = finished()
         connection.rollback()
         if _tables(cursor, target.schema) != before:
             # Tables are dumped by name, and may have been those of another run in the end.
@@ -140,6 +137,7 @@ def back_up(
                 f'schema "{target.schema}" was exchanged during its backup, which is of no use; '
                 "make another one"
             )
+        pg_tools.raise_for(complaints, what)
         made = Backup(
             id=backup_store.identity(part),
             environment=environment,
@@ -265,7 +263,7 @@ def _arguments(dump: Path, snapshot: str, schemas: Sequence[str], jobs: int) -> 
         # Half the time of the default, for a sixth more space.
         "--compress=1",
         f"--snapshot={snapshot}",
-        f"--lock-wait-timeout={LOCK_SECONDS * 1000}",
+        f"--lock-wait-timeout={contents.LOCK_SECONDS * 1000}",
         "--no-password",
         "--strict-names",
         *(f"--schema={_exactly(schema)}" for schema in schemas),

@@ -19,7 +19,7 @@ from migration_assets.core.backup import Backup, Drill
 from migration_assets.core.results import to_json
 from migration_assets.errors import InputError
 from migration_assets.home import Migration
-from migration_assets.postgres import connect, contents, pg_tools, scratch
+from migration_assets.postgres import connect, contents, marker, pg_tools, scratch
 from migration_assets.postgres.connect import Target, session
 from migration_assets.progress import Progress
 
@@ -99,7 +99,8 @@ def _choose(places: Sequence[Target], backup: Backup) -> tuple[Target, sql.Compo
             if version < backup.server:
                 reasons.append(f"{target.location} is of version {version}")
             elif not scratch.may_create(cursor):
-                role = connection.info.user
+                cursor.execute("SELECT current_user")
+                [role] = marker.one(cursor)
                 reasons.append(
                     f'role "{role}" may make no database at {target.location} (ALTER ROLE '
                     f'"{role}" CREATEDB)'

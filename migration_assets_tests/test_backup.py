@@ -6,17 +6,18 @@ import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from psycopg2 import sql
 
 from migration_assets import backup, backup_store, restore_drill
 from migration_assets import home as homes
-from migration_assets.core.backup import Backup, Drill
+from migration_assets.core.backup import Backup, Contents, Drill
 from migration_assets.core.naming import quote
 from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.home import Migration
-from migration_assets.postgres import pg_tools
+from migration_assets.postgres import contents, embedded, pg_tools
 from migration_assets.postgres.connect import Target
 from migration_assets.progress import Progress
 from migration_assets_tests.conftest import Role
@@ -170,3 +171,90 @@ def test_one_changed_value_changes_the_digest_and_another_order_of_rows_does_not
     assert digest() != first
     # keep: 2, and none of them was restored
     assert len(backup_store.ids(migration, STAGING)) == 2
+
+
+def fake(folder: Path, name: str, version: int, does: str = "") -> None:
+    """A program of PostgreSQL that fails in its own way."""
+    folder.mkdir(exist_ok=True)
+    says = f'[ "$1" = --version ] && echo "{name} (PostgreSQL) {version}.1" && exit 0'
+    (folder / name).write_text(f"#!/bin/sh\n{says}\n{does}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_the_program_that_fits_the_server_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(pg_tools, "FOLDERS", (str(tmp_path / "*"),))
+    fake(tmp_path, "pg_dump", 14)
+    fake(tmp_path / "a", "pg_dump", 17)
+    fake(tmp_path / "b", "pg_dump", 16)
+    found = [pg_tools.find("pg_dump", version).path.parent.name for version in (14, 15, 17)]
+    assert found == [tmp_path.name, "b", "a"]
+    assert pg_tools.find("pg_dump", 18).path == embedded.program("pg_dump")
+    with pytest.raises(InputError, match=r"is of version 18, the server of 99: install the client"):
+        pg_tools.find("pg_dump", 99)
+    monkeypatch.setattr(embedded, "PACKAGE", "not_installed")
+    with pytest.raises(InputError, match="there is no pg_restore on this machine: install"):
+        pg_tools.find("pg_restore", 18)
+
+
+def test_a_backup_that_fails_says_why_and_leaves_nothing(
+    migration: Migration, role: Role, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fill(role.url)
+    place = backup_store.folder(migration, STAGING)
+    with (
+        backup_store.locked(migration, STAGING),
+        pytest.raises(InputError, match="another backup or restore drill of shop .* is under way"),
+    ):
+        back_up(migration)
+    (place / "20200101T000000Z.part").mkdir()  # of a process that was killed
+    change(database, "CREATE TABLE {}.others AS SELECT 1 AS secret")
+    with pytest.raises(InputError, match=r'table ".*\.others" can not be read: permission denied'):
+        back_up(migration)
+    change(database, "DROP TABLE {}.others")
+
+    read = contents.read
+
+    def exchanged(*arguments: Any) -> Contents:
+        found = read(*arguments)
+        change(
+            database, "ALTER SCHEMA {0} RENAME TO away; CREATE SCHEMA {0}; CREATE TABLE {0}.t ()"
+        )
+        return found
+
+    with monkeypatch.context() as patched, pytest.raises(BrokenOffError, match="was exchanged"):
+        patched.setattr(contents, "read", exchanged)
+        back_up(migration)
+    change(database, "DROP SCHEMA {0} CASCADE; ALTER SCHEMA away RENAME TO {0}")
+
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    says = "echo 'pg_dump: error: could not write to file: No space left on device' >&2; exit 1"
+    fake(tmp_path / "bin", "pg_dump", 18, says)
+    with pytest.raises(BrokenOffError, match="No space left on device; make room, then run again"):
+        back_up(migration)
+    fake(tmp_path / "bin", "pg_dump", 18, "kill -9 $$")
+    with pytest.raises(InputError, match="pg_dump ended with exit code -9"):
+        back_up(migration)
+    assert [path.name for path in place.iterdir()] == ["lock"]
+
+
+def test_kept_are_the_newest_of_each_reason_and_the_newest_that_was_restored(
+    migration: Migration, role: Role
+) -> None:
+    change(role.url, "CREATE SCHEMA {0}; CREATE TABLE {0}.t AS SELECT 1 AS n")
+    restored = back_up(migration)
+    assert drill(migration, restored).passed
+    swap = back_up(migration, backup.BEFORE_SWAP)
+    later = [back_up(migration, backup.SCHEDULE) for _ in range(4)]
+    kept = {restored.id, swap.id, *(made.id for made in later[2:])}
+    assert set(backup_store.ids(migration, STAGING)) == kept
+    assert drill(migration, later[3]).passed
+    more = [back_up(migration) for _ in range(2)]
+    kept = {swap.id, *(made.id for made in [*later[2:], *more])}
+    assert set(backup_store.ids(migration, STAGING)) == kept
+    with pytest.raises(
+        InputError, match=f'"nothing" is no backup of staging of shop; .* {more[1].id}'
+    ):
+        backup.find(migration, STAGING, "nothing")

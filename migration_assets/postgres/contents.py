@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 from migration_assets.core.backup import Contents, TableSum
+from migration_assets.errors import InputError
+from migration_assets.postgres.connect import is_lost
 from migration_assets.postgres.marker import one
 from migration_assets.progress import Progress
 
-SETTINGS = "SET LOCAL search_path TO pg_catalog; SET LOCAL row_security TO off"
+LOCK_SECONDS = 60
+"""So long is waited for a table that somebody is changing."""
+
+SETTINGS = f"""
+SET LOCAL search_path TO pg_catalog; SET LOCAL row_security TO off;
+SET LOCAL lock_timeout TO '{LOCK_SECONDS}s'
+"""
 """Texts of values name objects by the search path; rows that are hidden must be an error."""
 
 TABLES = """
@@ -73,6 +82,9 @@ def read(cursor: Cursor, schemas: Sequence[str], progress: Progress, stage: str)
         schemas: their names.
         progress: shown table by table.
         stage: as which.
+
+    Raises:
+        InputError: a table can not be read; it is named with PostgreSQL's reason.
     """
     cursor.execute(SETTINGS)
     names = list(schemas)
@@ -121,7 +133,14 @@ def differences(expected: Contents, found: Contents) -> list[str]:
 
 
 def _sum(cursor: Cursor, schema: str, table: str) -> TableSum:
-    cursor.execute(sql.SQL(DIGEST).format(sql.Identifier(schema, table)))
+    try:
+        cursor.execute(sql.SQL(DIGEST).format(sql.Identifier(schema, table)))
+    except psycopg2.Error as error:
+        if is_lost(error):
+            raise
+        raise InputError(
+            f'table "{schema}.{table}" can not be read: {error.diag.message_primary or error}'
+        ) from error
     rows, *sums = one(cursor)
     digest = "".join(f"{int(value) % (1 << 64):016x}" for value in sums)
     return TableSum(schema, table, int(rows), digest)
