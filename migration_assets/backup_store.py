@@ -59,12 +59,13 @@ def new(migration: Migration, kind: str) -> Iterator[Path]:
     with locked(migration, kind), _written(place):
         for left in place.glob(f"*{_PART}"):
             shutil.rmtree(left)  # of a process that was killed: the lock is ours
-        made = _free(place, datetime.now(UTC))
-        part = made.with_name(made.name + _PART)
+        # To the millisecond: the order of names is that of time.
+        name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%f}"[:-3] + "Z"
+        part = place / f"{name}{_PART}"
         part.mkdir(mode=0o700)
         try:
             yield part
-            part.rename(made)
+            part.rename(place / name)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
@@ -167,15 +168,6 @@ def prune(
         else:
             dropped.append(name)
     return dropped
-
-
-def _free(place: Path, now: datetime) -> Path:
-    """A folder named by the time, to the second; a letter more if there is one."""
-    stem = now.strftime("%Y%m%dT%H%M%SZ")
-    for letter in ("", *"abcdefghijklmnopqrstuvwxyz"):
-        if not (place / f"{stem}{letter}").exists():
-            return place / f"{stem}{letter}"
-    raise InputError(f"there are 27 backups of this second in {place}; try again")
 
 
 def _sha256(path: Path) -> str:
