@@ -12,6 +12,7 @@ import pyarrow as pa
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.profile import Lane
 from migration_assets.core.results import ColumnFacts, SourceResult
+from migration_assets.core.standing import Movement, Position, Standing, TableState
 from migration_assets.errors import BrokenOffError
 
 BATCH_ROWS = 32_768
@@ -45,6 +46,8 @@ class Snapshot:
         source: the source's location without credentials.
         position: where the source's log of changes stood, None if it keeps none or is a file.
         notes: what is less than it could be, in readable lines.
+        token: where a source that keeps no log stood as the snapshot began; another one after
+            each write.
     """
 
     id: str
@@ -53,6 +56,7 @@ class Snapshot:
     source: str
     position: str | None = None
     notes: tuple[str, ...] = ()
+    token: str | None = None
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Snapshot:
@@ -70,6 +74,17 @@ def source_result(kind: str, snapshot: Snapshot) -> SourceResult:
         snapshot.bytes,
         snapshot.position,
         snapshot.notes,
+    )
+
+
+def copy_standing(snapshot: Snapshot, catalog: Catalog) -> Standing:
+    """What a snapshot that is a copy leaves behind: its id is a digest of all of it."""
+    return Standing(
+        snapshot.source,
+        snapshot.id,
+        snapshot.taken_at,
+        Position(snapshot.token, snapshot.id) if snapshot.token else None,
+        {table.name: TableState(table.rows) for table in catalog.tables},
     )
 
 
@@ -116,6 +131,16 @@ class SnapshotReader(Protocol):
             table: as declared.
             lanes: those it is being read with: the facts hold if that ends without
                 LanesMissing. None to find out which there are.
+        """
+
+    def standing(self, catalog: Catalog, *, lasting: bool) -> Standing:
+        """What shows later whether the source has moved since this snapshot.
+
+        Args:
+            catalog: of this snapshot.
+            lasting: it must show even where the source itself keeps no account of its changes;
+                all of it may be read for that. Asked before the tables are read, so that what
+                is written meanwhile to tables that are not held still is seen.
         """
 
     def next_value(self, table: Table) -> int | None:
@@ -186,4 +211,29 @@ class Source(Protocol):
         Raises:
             SnapshotGoneError: the source's snapshots last only as long as the process that took
                 them, and the source has, or may have, changed since.
+        """
+
+    def position(self, before: Position | None, scratch: Path) -> Position:
+        """Where the source stands, for whoever looks at it every few minutes.
+
+        Args:
+            before: what was found the last time: if nothing was touched since, it is cheap.
+            scratch: a folder in which a copy may be made for a moment.
+
+        Raises:
+            InputError: the source can not be used.
+        """
+
+    def moved_since(self, before: Standing, path: Path) -> Movement | None:
+        """Prove that nothing was written since a snapshot, or say what was.
+
+        None is a proof, as far as the source can give one; what can not be told is a movement.
+
+        Args:
+            before: what the snapshot left behind.
+            path: where the snapshot is, or was; copies for a moment are made beside it.
+
+        Raises:
+            InputError: the source can not be used.
+            BrokenOffError: it was lost.
         """

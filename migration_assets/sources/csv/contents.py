@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from migration_assets.sources.csv.location import Location
 from migration_assets.sources.csv.second_look import explain, unclosed
 
 _CHUNK = 4 << 20
+CLOCK_TICK_SECONDS = 0.02
+"""File times may be this coarse: a file that moved more recently could move again unseen."""
 
 
 @dataclass(frozen=True)
@@ -203,3 +207,43 @@ def stamp(file: CsvFile, copy: Path | None = None) -> Stamp:
     if not found.even and (wrong := unclosed(file)) is not None:
         raise wrong
     return found
+
+
+def identity(stamps: Mapping[str, Stamp], manifest: CsvManifest | None, place: Location) -> str:
+    """32 hex digits over what is there: the files, what describes them, and how they are read."""
+    described = manifest.to_json() if manifest else repr(place.options)
+    digest = hashlib.sha256(described.encode())
+    for table in sorted(stamps):
+        digest.update(f"{table}\0{stamps[table].sha256}\0".encode())
+    return digest.hexdigest()[:32]
+
+
+def token(place: Location) -> str:
+    """32 hex digits that are others after each write to a file of the folder.
+
+    Raises:
+        InputError: the folder can not be read.
+    """
+    try:
+        marks = sorted((path.name, *_mark(path)) for path in place.path.iterdir())
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    newest = max((max(mark[3:]) for mark in marks), default=0)
+    if 0 <= time.time_ns() - newest < CLOCK_TICK_SECONDS * 1e9:
+        # So fresh that another write might leave all of it as it is.
+        return uuid.uuid4().hex
+    return hashlib.sha256(repr((place.options, marks)).encode()).hexdigest()[:32]
+
+
+def _mark(path: Path) -> tuple[int, int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def rows(file: CsvFile, names: Sequence[str]) -> int | None:
+    """The rows of a file, None if it can not be parsed."""
+    try:
+        first = {names[0]: pa.string()}
+        return sum(len(batch) for batch in batches(file, names, first))
+    except (SyntaxFault, InputError):
+        return None

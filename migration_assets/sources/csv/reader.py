@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,15 @@ import pyarrow.compute as pc
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.naming import quote
 from migration_assets.core.profile import Lane
+from migration_assets.core.standing import Standing, TableState
 from migration_assets.errors import InputError
-from migration_assets.sources.base import LanesMissing, QueryError, Snapshot, SourceFacts
+from migration_assets.sources.base import (
+    LanesMissing,
+    QueryError,
+    Snapshot,
+    SourceFacts,
+    copy_standing,
+)
 from migration_assets.sources.csv.facts import file_facts
 from migration_assets.sources.csv.files import CsvFile, Dialect, SyntaxFault, batches
 from migration_assets.sources.csv.forms import ARROW, lanes_of, parsed_as, split
@@ -35,6 +42,7 @@ class TableFile:
         rows: that it must hold, None for any.
         next_value: of the identity column, at least.
         orphans: position of a foreign key -> rows without a parent that are known of.
+        sha256: of its bytes.
     """
 
     copy: str
@@ -44,6 +52,7 @@ class TableFile:
     rows: int | None = None
     next_value: int | None = None
     orphans: dict[int, int] = field(default_factory=dict)
+    sha256: str | None = None
 
 
 class CsvReader:
@@ -91,6 +100,15 @@ class CsvReader:
     ) -> SourceFacts:
         """Count and sum the file by reading it once more, as texts."""
         return file_facts(self._file(table), self._files[table.name].header, table)
+
+    def standing(self, catalog: Catalog, *, lasting: bool) -> Standing:
+        """What the copies leave behind; see :meth:`SnapshotReader.standing`."""
+        known = copy_standing(self.snapshot, catalog)
+        tables = {
+            name: TableState(state.rows, self._files[name].sha256)
+            for name, state in known.tables.items()
+        }
+        return replace(known, tables=tables)
 
     def next_value(self, table: Table) -> int | None:
         """The manifest's number, or the one after the greatest of the file."""

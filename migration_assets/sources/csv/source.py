@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,6 +11,14 @@ from pydantic import TypeAdapter
 
 from migration_assets.core.catalog import Catalog
 from migration_assets.core.csv_manifest import FILE, CsvManifest
+from migration_assets.core.standing import (
+    Movement,
+    Position,
+    Standing,
+    TableState,
+    held_against,
+    movement,
+)
 from migration_assets.errors import InputError
 from migration_assets.sources.base import Snapshot
 from migration_assets.sources.csv import contents
@@ -86,6 +93,8 @@ class CsvSource:
             InputError: the folder cannot be used, or a file is not what the manifest says.
         """
         taken_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        # First of all, so that what is written meanwhile moves a file after it.
+        token = contents.token(self._place)
         found = contents.look(self._place)
         copies: dict[str, CsvFile] = {}
         stamps: dict[str, Stamp] = {}
@@ -102,8 +111,12 @@ class CsvSource:
 
             validate(catalog, copies, held.headers, found.manifest.loose)
         size = sum(stamp.bytes for stamp in stamps.values())
-        snapshot = Snapshot(_identity(stamps, catalog), taken_at, size, self.location)
-        files = {table: _table_file(table, file, held) for table, file in copies.items()}
+        id = contents.identity(stamps, held.manifest, self._place)
+        snapshot = Snapshot(id, taken_at, size, self.location, token=token)
+        files = {
+            table: _table_file(table, file, held, stamps[table].sha256)
+            for table, file in copies.items()
+        }
         index = _Index(snapshot, catalog, files)
         path.touch(mode=0o600)
         path.write_bytes(_INDEX.dump_json(index))
@@ -121,6 +134,40 @@ class CsvSource:
             raise InputError(f"snapshot {path.name}: is gone; start a new run") from error
         return CsvReader(path.parent, index.snapshot, index.catalog, index.files)
 
+    def position(self, before: Position | None, scratch: Path) -> Position:
+        """Where the files stand; they are read only if one was touched since ``before``."""
+        token = contents.token(self._place)
+        if before is not None and before.token == token:
+            return before
+        found = contents.look(self._place)
+        stamps = {table: contents.stamp(file) for table, file in found.files.items()}
+        return Position(token, contents.identity(stamps, found.manifest, self._place))
+
+    def moved_since(self, before: Standing, path: Path) -> Movement | None:
+        """Hold the files against a snapshot of them, by their SHA-256."""
+        try:
+            token = contents.token(self._place)
+            found = contents.look(self._place)
+        except InputError as error:
+            return Movement((str(error),))
+        if before.position is not None and before.position.token == token:
+            return None
+        stamps = {table: contents.stamp(file) for table, file in found.files.items()}
+        if contents.identity(stamps, found.manifest, self._place) == before.snapshot_id:
+            return None
+        old = before.tables
+        now = {
+            table: TableState(
+                old[table].rows
+                if table in old and old[table].digest == stamp.sha256
+                else contents.rows(found.files[table], found.headers[table]),
+                stamp.sha256,
+            )
+            for table, stamp in stamps.items()
+        }
+        tables = held_against(old, now)
+        return movement([] if tables else [f"{FILE} is not what it was"], tables)
+
 
 def _prove(manifest: CsvManifest, stamps: Mapping[str, Stamp], folder: Path) -> None:
     """Raise InputError for a file that was changed since the manifest was written."""
@@ -133,7 +180,7 @@ def _prove(manifest: CsvManifest, stamps: Mapping[str, Stamp], folder: Path) -> 
             )
 
 
-def _table_file(table: str, file: CsvFile, found: Contents) -> TableFile:
+def _table_file(table: str, file: CsvFile, found: Contents, sha256: str) -> TableFile:
     described = found.manifest.table(table) if found.manifest else None
     return TableFile(
         copy=file.path.name,
@@ -147,15 +194,8 @@ def _table_file(table: str, file: CsvFile, found: Contents) -> TableFile:
             for position, key in enumerate(described.foreign_keys if described else ())
             if key.orphans
         },
+        sha256=sha256,
     )
-
-
-def _identity(stamps: Mapping[str, Stamp], catalog: Catalog) -> str:
-    """32 hex digits over what was read: the files and what is declared of them."""
-    digest = hashlib.sha256(catalog.to_json().encode())
-    for table, stamp in stamps.items():
-        digest.update(f"{table}\0{stamp.sha256}\0".encode())
-    return digest.hexdigest()[:32]
 
 
 _INDEX: TypeAdapter[_Index] = TypeAdapter(_Index)

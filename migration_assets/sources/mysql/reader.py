@@ -12,8 +12,9 @@ import pymysql
 
 from migration_assets.core.catalog import Catalog, Kind, Table
 from migration_assets.core.profile import Lane
+from migration_assets.core.standing import Movement, Position, Standing
 from migration_assets.sources.base import BATCH_ROWS, LanesMissing, QueryError, SourceFacts
-from migration_assets.sources.mysql import connect, facts, query, ranges, wire
+from migration_assets.sources.mysql import connect, facts, query, ranges, standing, wire
 from migration_assets.sources.mysql.forms import ARROW, Form, LaneMissingError, form, lanes
 from migration_assets.sources.mysql.reflect import Reflection, reflect
 from migration_assets.sources.mysql.snapshot import Connections, Record
@@ -28,6 +29,7 @@ class MySQLReader:
 
     def __init__(self, connections: Connections, record: Record) -> None:
         self.snapshot = record.snapshot
+        self._record = record
         self._connections = connections
         self._reflection: Reflection | None = None
         self._lock = threading.Lock()
@@ -69,6 +71,21 @@ class MySQLReader:
         """
         with connect.errors(f'table "{table.name}"'):
             return facts.facts(self._ask, table, self._forms(table))
+
+    def standing(self, catalog: Catalog, *, lasting: bool) -> Standing:
+        """What the snapshot leaves behind; see :meth:`SnapshotReader.standing`."""
+        with connect.errors(self.snapshot.source):
+            return standing.standing(self._ask, self._forms, self._record, catalog, lasting=lasting)
+
+    def moved_since(self, before: Standing) -> Movement | None:
+        """What is in this snapshot, and was not so ``before``."""
+        with connect.errors(self.snapshot.source):
+            return standing.moved(self._ask, self._forms, self._record, self.catalog, before)
+
+    def position(self) -> Position:
+        """Where the database stood as this snapshot began."""
+        with connect.errors(self.snapshot.source):
+            return standing.position(self._ask, self._record)
 
     def next_value(self, table: Table) -> int | None:
         """The number ``table.auto_column`` would take next, None without such a column."""

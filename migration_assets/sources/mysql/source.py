@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from migration_assets.core.catalog import Catalog
+from migration_assets.core.standing import Movement, Position, Standing
 from migration_assets.errors import InputError
 from migration_assets.sources.base import SnapshotGoneError
 from migration_assets.sources.mysql import connect, snapshot
@@ -114,3 +116,21 @@ class MySQLSource:
                 f"the snapshot of {self.location} ended with the process that read it, and {why}"
             )
         return MySQLReader(connections, before)
+
+    def position(self, before: Position | None, scratch: Path) -> Position:
+        """Where the database stands, by its tables' times and the server's log."""
+        with closing(self._now()) as reader:
+            return reader.position()
+
+    def moved_since(self, before: Standing, path: Path) -> Movement | None:
+        """Hold the database against a snapshot of it.
+
+        The same place in the server's log is the same content. If the log has moved, or there is
+        none that would tell, the digest of every table is made again.
+        """
+        with closing(self._now()) as reader:
+            return reader.moved_since(before)
+
+    def _now(self) -> MySQLReader:
+        with connect.errors(self.location):
+            return MySQLReader(*snapshot.take(self.address))

@@ -12,6 +12,9 @@ from migration_assets.errors import InputError
 
 MAGIC = b"SQLite format 3\0"
 SIZE = 100
+COUNTERS = ((18, 20), (24, 32), (40, 44), (92, 100))
+"""Bytes that tell nothing of what is stored: mode, change counter and pages, schema cookie, and
+the counter and version of the last writer."""
 
 
 @dataclass(frozen=True)

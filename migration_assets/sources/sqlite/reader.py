@@ -17,8 +17,15 @@ from adbc_driver_manager.dbapi import Connection as AdbcConnection
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.naming import quote
 from migration_assets.core.profile import Lane
+from migration_assets.core.standing import Standing
 from migration_assets.errors import InputError
-from migration_assets.sources.base import LanesMissing, QueryError, Snapshot, SourceFacts
+from migration_assets.sources.base import (
+    LanesMissing,
+    QueryError,
+    Snapshot,
+    SourceFacts,
+    copy_standing,
+)
 from migration_assets.sources.sqlite import declared, facts, header
 from migration_assets.sources.sqlite.connect import (
     Connections,
@@ -132,6 +139,10 @@ class SQLiteReader:
                 return facts.facts(connection, table, behind_from, lanes, utf16=self._utf16)
         except (AdbcError, OSError) as error:
             raise arrow_error(f'table "{table.name}"', error) from error
+
+    def standing(self, catalog: Catalog, *, lasting: bool) -> Standing:
+        """What the copy leaves behind; see :meth:`SnapshotReader.standing`."""
+        return copy_standing(self.snapshot, catalog)
 
     def next_value(self, table: Table) -> int | None:
         """The number ``table.auto_column`` would take next; see :func:`facts.next_value`."""

@@ -66,12 +66,20 @@ def copy_database(source: Path, target: Path, location: str) -> None:
 
 
 def content_id(path: Path) -> str:
-    """32 hex digits over the bytes of ``path``; the same for the same state of a source."""
+    """32 hex digits over the content of ``path``; the same for the same state of a source.
+
+    Counters that a checkpoint, or the way in which a file was copied, may move are left out.
+    """
     # SHA-256 has its own processor instructions: 0.2 s for 270 MB, BLAKE2 takes 0.33 s.
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:
+        first = True
         while size := file.readinto(buffer):
+            if first and header.parse(bytes(buffer[: header.SIZE])) is not None:
+                for start, end in header.COUNTERS:
+                    buffer[start:end] = bytes(end - start)
+            first = False
             digest.update(buffer[:size])
     return digest.hexdigest()[:32]
 
@@ -159,13 +167,12 @@ def _back_up(source: Path, part: Path, location: str) -> None:
 
 def _copy_still(source: Path, part: Path, location: str) -> bool:
     """Copy file, log and journal; False if one of them moved before all were copied."""
-    before = _marks(source)
-    newest = max(mark[2] for mark in before if mark is not None)
-    if 0 <= time.time_ns() - newest < CLOCK_TICK_SECONDS * 1e9:
+    before = marks(source)
+    if not settled(before):
         time.sleep(CLOCK_TICK_SECONDS)
 
     def moved() -> bool:
-        return _marks(source) != before
+        return marks(source) != before
 
     for suffix, mark in zip(_PARTS, before, strict=True):
         if mark is None:
@@ -220,17 +227,27 @@ def _unfinished(error: sqlite3.OperationalError) -> bool:
     return error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN"))
 
 
-def _marks(source: Path) -> tuple[Mark | None, ...]:
-    """Identity, size and times of file, log and journal; None for one that is not there."""
-    marks: list[Mark | None] = []
+def marks(source: Path) -> tuple[Mark | None, ...]:
+    """Identity, size and times of file, log and journal; None for one that is not there.
+
+    A log or journal of no bytes is as good as none: readers leave such ones.
+    """
+    found: list[Mark | None] = []
     for suffix in _PARTS:
         try:
             status = os.stat(f"{source}{suffix}")
         except FileNotFoundError:
-            marks.append(None)
-        else:
-            marks.append((status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-    return tuple(marks)
+            found.append(None)
+            continue
+        mark = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        found.append(None if suffix and not status.st_size else mark)
+    return tuple(found)
+
+
+def settled(found: tuple[Mark | None, ...]) -> bool:
+    """Whether a write from now on would show in the files' times."""
+    newest = max((max(mark[2:]) for mark in found if mark is not None), default=0)
+    return not 0 <= time.time_ns() - newest < CLOCK_TICK_SECONDS * 1e9
 
 
 def _create(path: Path) -> None:

@@ -6,17 +6,19 @@ import json
 import os
 import sqlite3
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
 from migration_assets.core.catalog import Catalog
+from migration_assets.core.standing import Movement, Position, Standing
 from migration_assets.errors import InputError
 from migration_assets.sources.base import Snapshot
-from migration_assets.sources.sqlite import header, snapshot
+from migration_assets.sources.sqlite import header, position, snapshot
 from migration_assets.sources.sqlite.connect import input_error, open_read_only
 from migration_assets.sources.sqlite.reader import SQLiteReader, passed_path
 from migration_assets.sources.sqlite.reflect import reflect, table_bytes
@@ -75,9 +77,7 @@ class SQLiteSource:
         self.check()
         if not snapshot.needs_copy(self.path):
             return self._reflect(self.path)
-        with tempfile.TemporaryDirectory(prefix="migration_assets_") as folder:
-            copy = Path(folder) / "copy.db"
-            snapshot.copy_database(self.path, copy, self.location)
+        with self._copy(None) as copy:
             return self._reflect(copy)
 
     def size(self) -> int | None:
@@ -93,6 +93,8 @@ class SQLiteSource:
         """
         self.check()
         taken_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        # Before the copy, so that what is written meanwhile moves the file after it.
+        token = self._token()
         passed_path(path).unlink(missing_ok=True)
         snapshot.copy_database(self.path, path, self.location)
         header.read(path, self.location)
@@ -100,7 +102,7 @@ class SQLiteSource:
         with ThreadPoolExecutor(1) as beside:
             pages = beside.submit(_table_bytes, path)
             digest = snapshot.content_id(path)
-        record = Snapshot(digest, taken_at, path.stat().st_size, self.location)
+        record = Snapshot(digest, taken_at, path.stat().st_size, self.location, token=token)
         known = {"snapshot": asdict(record), "table_bytes": pages.result()}
         _record_path(path).write_text(json.dumps(known), encoding="utf-8")
         reader = SQLiteReader(path, record, pages.result())
@@ -118,6 +120,61 @@ class SQLiteSource:
         reader = SQLiteReader(path, Snapshot.of(known["snapshot"]), known["table_bytes"])
         reader.start_integrity_check()
         return reader
+
+    def position(self, before: Position | None, scratch: Path) -> Position:
+        """Where the file stands; it is read whole only if it was touched since ``before``."""
+        self.check()
+        token = self._token()
+        if before is not None and before.token == token:
+            return before
+        with self._copy(scratch) as copy:
+            return Position(token, snapshot.content_id(copy))
+
+    def moved_since(self, before: Standing, path: Path) -> Movement | None:
+        """Hold the file against a snapshot of it.
+
+        What was written to the file and is not a part of its content, such as a checkpoint, is
+        no movement. A transaction of another process that is still open is one: it can only be
+        about to write.
+        """
+        self.check()
+        found = self._moved(before, path)
+        if position.is_written(self.path):
+            open_one = "another process holds it for writing, in a transaction that is open"
+            found = Movement(
+                (open_one, *(found.reasons if found else ())), found.tables if found else ()
+            )
+        return found
+
+    def _moved(self, before: Standing, path: Path) -> Movement | None:
+        from migration_assets.sources.sqlite import moved  # needed seldom
+
+        if before.position is not None and before.position.token == self._token():
+            return None
+        with self._copy(path.parent) as copy:
+            if snapshot.content_id(copy) == before.snapshot_id:
+                return None
+            try:
+                if path.exists() and snapshot.content_id(path) == before.snapshot_id:
+                    return moved.between(path, copy, self.location)
+                return moved.by_rows(before.tables, copy)
+            except sqlite3.Error as error:
+                raise input_error(self.location, error) from error
+
+    def _token(self) -> str:
+        try:
+            return position.token(self.path)
+        except OSError as error:
+            raise InputError(f"{self.location}: cannot be read ({error.strerror})") from error
+
+    @contextmanager
+    def _copy(self, scratch: Path | None) -> Iterator[Path]:
+        """A copy for the block, in the folder ``scratch`` if it is there, else a temporary one."""
+        place = scratch if scratch is not None and scratch.is_dir() else None
+        with tempfile.TemporaryDirectory(prefix="migration_assets_", dir=place) as folder:
+            copy = Path(folder) / "copy.db"
+            snapshot.copy_database(self.path, copy, self.location)
+            yield copy
 
     def _reflect(self, path: Path) -> Catalog:
         try:
