@@ -18,12 +18,15 @@ from migration_assets.home import Migration
 from migration_assets.state import State
 
 
-def missing(migration: Migration, today: date | None = None) -> list[str]:
+def missing(
+    migration: Migration, today: date | None = None, run_id: str | None = None
+) -> list[str]:
     """What a cutover lacks now, before anything of it has happened.
 
     Args:
         migration: the migration.
         today: the day it is, in UTC; None to look.
+        run_id: the cutover that asks: the approval that it has used up itself stands.
 
     Returns:
         one line each, that says what to do; empty if it may begin.
@@ -34,7 +37,7 @@ def missing(migration: Migration, today: date | None = None) -> list[str]:
         ]
     digest = current_plan(migration)
     rehearsals = history.rehearsals(migration)
-    approval = standing_approval(migration)
+    approval = standing_approval(migration, run_id)
     lines = [] if digest else ["the source was never read: run a rehearsal first"]
     lines += _rehearsed(migration.config, rehearsals, digest)
     lines += _checked(migration.config, rehearsals, today or datetime.now(UTC).date())
@@ -43,16 +46,17 @@ def missing(migration: Migration, today: date | None = None) -> list[str]:
 
 
 def missing_of_run(
-    migration: Migration, plan_digest: str | None, found: Collection[Change]
+    migration: Migration, run_id: str, plan_digest: str | None, found: Collection[Change]
 ) -> list[str]:
     """What forbids that a cutover's own tables go live, which only its own extract can say.
 
     Args:
         migration: the migration.
+        run_id: the cutover.
         plan_digest: the plan that the run follows.
         found: all that it changed or set aside.
     """
-    approval = standing_approval(migration)
+    approval = standing_approval(migration, run_id)
     if approval is None:
         return [_NO_APPROVAL.format(name=migration.name)]
     lines = []
@@ -61,14 +65,14 @@ def missing_of_run(
             f"this run follows plan {plan_digest}, plan {approval.plan_digest} was approved: the "
             "source or defs.yaml has changed; rehearse and approve again"
         )
-    lines += _unaccepted(approval, found, "this run")
+    lines += unaccepted(approval, found, "this run")
     return lines
 
 
-def standing_approval(migration: Migration) -> Approval | None:
-    """The newest approval, unless a cutover has gone live by it."""
+def standing_approval(migration: Migration, run_id: str | None = None) -> Approval | None:
+    """The newest approval, unless a cutover other than ``run_id`` has gone live by it."""
     approvals = history.approvals(migration)
-    used = {cutover.approval_id for cutover in history.cutovers(migration)}
+    used = {c.approval_id for c in history.cutovers(migration) if c.run_id != run_id}
     return approvals[0] if approvals and approvals[0].id not in used else None
 
 
@@ -194,10 +198,17 @@ def _approved(
     elif not looked_at.proven:
         yield f"the rehearsal that was approved, {looked_at.run_id}, is not proven any more"
     if rehearsals:
-        yield from _unaccepted(approval, rehearsals[0].ledger, f"rehearsal {rehearsals[0].run_id}")
+        yield from unaccepted(approval, rehearsals[0].ledger, f"rehearsal {rehearsals[0].run_id}")
 
 
-def _unaccepted(approval: Approval, found: Collection[Change], where: str) -> Iterator[str]:
+def unaccepted(approval: Approval, found: Collection[Change], where: str) -> Iterator[str]:
+    """A line for each change that the approval does not cover.
+
+    Args:
+        approval: the approval.
+        found: changes that happened.
+        where: in which run.
+    """
     accepted = {change.place: change.count for change in approval.accepted}
     for change in found:
         most = accepted.get(change.place)

@@ -128,13 +128,13 @@ def launch(
         folder = migration.run_folder(run.run_id)
         if started:
             started(run.run_id, folder)
-        lost = _execute(dagster, job, run)
+        lost, said = _execute(dagster, job, run)
         final = dagster.get_run_record_by_id(run.run_id)
     assert final is not None, "it was made above"
     status = final.dagster_run.status
     if job_name in Keys(migration.name).moving:
         _complete_evidence(migration, folder, final, lost)
-    failures = list(folder.read_results("failures", StepFailure).values())
+    failures = list(folder.read_results("failures", StepFailure).values()) or said
     if lost is not None:
         failures.append(lost)
     return RunOutcome(run.run_id, status.value, folder, tuple(failures))
@@ -154,19 +154,34 @@ def _job(migration: homes.Migration, name: str, worker: ExpectationsWorker | Non
     return InMemoryJob(job)
 
 
-def _execute(dagster: dg.DagsterInstance, job: IJob, run: dg.DagsterRun) -> StepFailure | None:
-    """Run to the end; returns why the run failed, if it is not for one of its steps."""
+def _execute(
+    dagster: dg.DagsterInstance, job: IJob, run: dg.DagsterRun
+) -> tuple[StepFailure | None, list[StepFailure]]:
+    """Run to the end.
+
+    Returns:
+        why the run failed, if it is not for one of its steps, and what its steps said to fail.
+    """
     data = None
+    said = []
     for event in execute_run_iterator(job, run, dagster):
         if event.event_type is dg.DagsterEventType.RUN_FAILURE:
             data = event.job_failure_data
+        elif event.event_type is dg.DagsterEventType.STEP_FAILURE:
+            own = event.step_failure_data.user_failure_data
+            if own is not None and own.description is not None:
+                value = own.metadata.get("exit_code")
+                number = value.value if isinstance(value, dg.IntMetadataValue) else None
+                worth = NotProvenError.exit_code if number is None else number
+                said.append(StepFailure(event.step_key or "", own.description, worth))
     # A step that failed has kept its reason in the run folder, an interrupted one as well.
     if data is None or data.error is None or data.first_step_failure_event is not None:
-        return None
+        return None, said
     if data.error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
-        return StepFailure(run.job_name, "the run was interrupted", BrokenOffError.exit_code)
-    line = " ".join(data.error.message.split())
-    return StepFailure(run.job_name, line, NotProvenError.exit_code)
+        line, code = "the run was interrupted", BrokenOffError.exit_code
+    else:
+        line, code = " ".join(data.error.message.split()), NotProvenError.exit_code
+    return StepFailure(run.job_name, line, code), said
 
 
 def _complete_evidence(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from migration_assets.core.cutover_config import STAGING
+from migration_assets.core.results import TargetResult
 from migration_assets.home import Migration
 from migration_assets.run_folder import RunFolder
 
@@ -26,9 +28,10 @@ def run_folders(migration: Migration) -> list[RunFolder]:
 def prune(migration: Migration, current: str, warn: Callable[[str], None]) -> list[str]:
     """Drop run folders beyond ``keep_runs``, with their Parquet; returns the dropped run ids.
 
-    The current run and the newest one that went live are always kept, and beside them those that
-    are under way and those whose Parquet files another kept run was loaded from. What can not be
-    dropped is no failure of the run: ``warn`` is told, and the rest is dropped.
+    The current run and the newest one that went live in each environment are always kept, and
+    beside them those that are under way and those whose Parquet files another kept run was loaded
+    from. What can not be dropped is no failure of the run: ``warn`` is told, and the rest is
+    dropped.
     """
     dropped = []
     try:
@@ -46,8 +49,12 @@ def prune(migration: Migration, current: str, warn: Callable[[str], None]) -> li
 
 def _unneeded(migration: Migration, current: str) -> Iterator[RunFolder]:
     folders = run_folders(migration)
-    live = next((f for f in folders if (f.path / "results" / "swap" / "all.json").exists()), None)
-    kept = {current} | ({live.path.name} if live else set())
+    live: dict[str, str] = {}
+    for folder in folders:
+        if (folder.path / "results" / "swap" / "all.json").exists():
+            target = folder.read_result("target", "all", TargetResult)
+            live.setdefault(target.environment if target else STAGING, folder.path.name)
+    kept = {current, *live.values()}
     others = [folder for folder in folders if folder.path.name not in kept]
     for folder in others:
         if not under_way(folder) and len(kept) < migration.config.keep_runs:

@@ -152,10 +152,10 @@ def test_only_accepted_changes_pass_and_only_so_many(migration: Migration) -> No
     approve(migration, "a2", accepted=(ESCAPED,))
     assert gate.missing(migration) == []
     more = ESCAPED.model_copy(update={"count": 3})
-    (line,) = gate.missing_of_run(migration, "plan1", [more])
+    (line,) = gate.missing_of_run(migration, "c", "plan1", [more])
     assert line.startswith("more than the 2 accepted: 3 of escape")
     other = Change(rule="quarantine:orphans", table="users", column=None, count=1)
-    stale, line = gate.missing_of_run(migration, "plan2", [ESCAPED, other])
+    stale, line = gate.missing_of_run(migration, "c", "plan2", [ESCAPED, other])
     assert "follows plan plan2, plan plan1 was approved" in stale
     assert line == 'not accepted: 1 of quarantine:orphans in table "users" (this run)'
 

@@ -8,6 +8,7 @@ from migration_assets.assets.finish import finish_assets
 from migration_assets.assets.keys import Keys
 from migration_assets.assets.load import load_assets
 from migration_assets.assets.run import run_resource
+from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.home import TARGET, Migration
 from migration_assets.jobs import refresh_job, rehearsal_job
 from migration_assets.schedules import nightly_rehearsal
@@ -29,17 +30,24 @@ def build(migration: Migration, state: State | None) -> dg.Definitions:
     resources[keys.expectations_resource] = checks.expectations_resource()
     plan = state.plan(migration.config.plan)
     job = rehearsal_job(migration, TARGET)
+    assets, asset_checks = extract_assets(migration, state, plan), []
+    for target in migration.config.targets:
+        assets += load_assets(migration, state, plan, target)
+        assets += finish_assets(migration, state, plan, target)
+        asset_checks += checks.table_checks(migration, state, plan, target)
+        asset_checks.append(checks.structure_checks(migration, target))
+    jobs = [job, refresh_job(migration)]
+    if PRODUCTION in migration.config.targets:
+        # What only rehearses waits for none of it.
+        from migration_assets.assets.approval import approval_asset, approval_job
+        from migration_assets.assets.cutover import cutover_assets, cutover_job
+
+        assets += [approval_asset(migration), *cutover_assets(migration)]
+        jobs += [approval_job(migration), cutover_job(migration)]
     return dg.Definitions(
-        assets=[
-            *extract_assets(migration, state, plan),
-            *load_assets(migration, state, plan, TARGET),
-            *finish_assets(migration, state, plan, TARGET),
-        ],
-        asset_checks=[
-            *checks.table_checks(migration, state, plan, TARGET),
-            checks.structure_checks(migration, TARGET),
-        ],
-        jobs=[job, refresh_job(migration)],
+        assets=assets,
+        asset_checks=asset_checks,
+        jobs=jobs,
         schedules=[nightly_rehearsal(migration, job)],
         resources=resources,
     )

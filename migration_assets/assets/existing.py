@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from migration_assets.assets.run import Run
@@ -123,7 +124,14 @@ def existing_findings(run: Run, target: str, place: Loaded, plan: Plan) -> list[
     )
 
 
-def move(run: Run, target: str, plan: Plan, snapshot_id: str | None, rows: int) -> SwapResult:
+def move(
+    run: Run,
+    target: str,
+    plan: Plan,
+    snapshot_id: str | None,
+    rows: int,
+    still: Callable[[], None] | None,
+) -> SwapResult:
     """Let the proven rows move into the application's tables."""
     from migration_assets.postgres.move_rows import move_rows
 
@@ -138,4 +146,5 @@ def move(run: Run, target: str, plan: Plan, snapshot_id: str | None, rows: int) 
         plan_digest=plan.digest,
         snapshot_id=snapshot_id,
         rows=rows,
+        still=still,
     )

@@ -16,6 +16,7 @@ from migration_assets.assets.metadata import code_version, column_schema, rate
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.begun import Begun
 from migration_assets.core.catalog import Catalog, Table
+from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.planner import build_plan
 from migration_assets.core.profile import Profile, TableProfile
@@ -71,8 +72,11 @@ def _batch(migration: Migration, tables: int) -> int:
 
 def _spec(migration: Migration, table: TablePlan, version: str | None) -> dg.AssetSpec:
     keys = Keys(migration.name)
+    # What a cutover extracts stands still; in a rehearsal this asset is not asked for.
+    frozen = [keys.step(PRODUCTION, "freeze")] if PRODUCTION in migration.config.targets else []
     return dg.AssetSpec(
         keys.extract(table.slug),
+        deps=frozen,
         description=f'Table "{table.source}" of the source\'s snapshot, as Parquet.',
         group_name=keys.group("extract"),
         code_version=version,
@@ -199,6 +203,10 @@ def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
         folder.write_result("source", "all", source_result(source.kind, snapshot))
         catalog = reader.catalog()
         folder.write_catalog(catalog)
+        if run.environment == PRODUCTION:
+            # Before the rows are read: what is written meanwhile must be seen.
+            standing = reader.standing(catalog, lasting=True)
+            folder.write_result("standing", "all", standing)
         run.note_seconds("snapshot", started)
         _check_known(run, catalog, slugs)
         structure = existing_structure(run, catalog)

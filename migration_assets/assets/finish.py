@@ -6,21 +6,22 @@ from typing import Any
 import dagster as dg
 
 from migration_assets import constraints, dangling, translated
-from migration_assets.assets.existing import finish_existing, is_existing, move, moves_rows
+from migration_assets.assets.existing import finish_existing, is_existing
 from migration_assets.assets.extract import opened
-from migration_assets.assets.gate import require_proof
 from migration_assets.assets.keys import Keys
 from migration_assets.assets.load import prepare
 from migration_assets.assets.run import RUN_FOLDER, Run, step
+from migration_assets.assets.swap import swap_asset
+from migration_assets.assets.upstream import whole_plan
 from migration_assets.core.catalog import POSTGRES
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.evidence import Verdict
 from migration_assets.core.kept_plan import with_dangling
 from migration_assets.core.plan import Plan
-from migration_assets.core.results import LoadResult, SourceResult, StatementResult
-from migration_assets.errors import InputError, NotProvenError
+from migration_assets.core.results import StatementResult
+from migration_assets.errors import InputError
 from migration_assets.home import Migration
-from migration_assets.postgres import app_rights, marker, swap
+from migration_assets.postgres import marker
 from migration_assets.postgres.connect import session
 from migration_assets.retention import prune
 from migration_assets.sources.base import SnapshotGoneError, SnapshotReader
@@ -33,7 +34,7 @@ def finish_assets(
     """The three assets of a target that stand for all of its tables."""
     return [
         _constraints(migration, plan, target),
-        _swap(migration, target),
+        swap_asset(migration, target),
         _report(migration, target),
     ]
 
@@ -127,26 +128,6 @@ def _original(run: Run) -> SnapshotReader:
         return run.reader()
 
 
-def whole_plan(run: Run) -> Plan:
-    """The run's plan, if every table of it was loaded by this run.
-
-    Raises:
-        InputError: some were not; naming them. A target with tables missing never goes live.
-    """
-    if not (run.folder.path / "plan.json").exists():
-        raise InputError("this run loaded no table: materialize the tables in the same run")
-    plan = run.folder.plan()
-    there = run.folder.read_results("load", LoadResult)
-    missing = [table.source for table in plan.tables if table.slug not in there]
-    if missing:
-        named = ", ".join(f'"{name}"' for name in missing)
-        raise InputError(
-            f"{len(missing)} of {len(plan.tables)} tables were not loaded by this run: {named}; "
-            "run the whole job, or re-execute the run that failed from its failure"
-        )
-    return plan
-
-
 def _check_incoming(run: Run, target: str) -> None:
     """Raise InputError if the schema that was loaded is gone, as it is after the swap."""
     incoming = run.incoming(target)
@@ -174,88 +155,6 @@ def _settled(run: Run, target: str, planned: Plan) -> Plan:
     return with_dangling(planned, found)
 
 
-def _check_quarantine(run: Run, target: str) -> None:
-    """Raise NotProvenError if more rows are in quarantine than the migration allows."""
-    manifests = run.folder.manifests().values()
-    rows = sum(manifest.quarantined for manifest in manifests)
-    allowed = run.migration.config.allowed_in_quarantine(target)
-    if rows > allowed:
-        tables = ", ".join(f'"{m.source}"' for m in manifests if m.quarantined)
-        raise NotProvenError(
-            f"nothing goes live: {rows:,} rows are in quarantine, max_quarantined allows "
-            f"{allowed:,}: tables {tables}; see {run.folder.quarantine}"
-        )
-
-
-def _app_role(run: Run, target: str) -> str | None:
-    """The application's role; where rehearsals go, only if there is one of that name."""
-    role = run.migration.config.app_role
-    if role is None or target == PRODUCTION or app_rights.is_role(run.target(target), role):
-        return role
-    return None
-
-
-def _swap(migration: Migration, target: str) -> dg.AssetsDefinition:
-    keys = Keys(migration.name)
-
-    @dg.multi_asset(
-        name=f"{migration.name}_{target}_swap",
-        specs=[
-            dg.AssetSpec(
-                keys.step(target, "swap"),
-                deps=[keys.step(target, "constraints")],
-                description=f'Schema "{migration.config.schema_of(target)}" as readers see it.',
-                group_name=keys.group(target),
-                kinds={"postgres"},
-            )
-        ],
-        required_resource_keys={keys.run_resource},
-        pool=migration.name,
-    )
-    def swap_op(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
-        run: Run = getattr(context.resources, keys.run_resource)
-        with step(run, context, "swap"):
-            plan = whole_plan(run)
-            _check_quarantine(run, target)
-            require_proof(run, target)
-            loads = run.folder.read_results("load", LoadResult)
-            source = run.folder.read_result("source", "all", SourceResult)
-            snapshot = source.snapshot_id if source else None
-            rows = sum(load.rows for load in loads.values())
-            if moves_rows(run):
-                result = move(run, target, plan, snapshot, rows)
-            else:
-                built = is_existing(run)
-                result = swap.swap(
-                    run.target(target),
-                    run.incoming(target),
-                    migration.name,
-                    run.id,
-                    planned=[table.name for table in plan.tables],
-                    plan_digest=plan.digest,
-                    snapshot_id=snapshot,
-                    taken_at=source.taken_at if source else None,
-                    # The application's command makes more than the source has.
-                    tables=None if built else len(plan.tables),
-                    rows=rows,
-                    built=built,
-                    app_role=_app_role(run, target),
-                )
-            run.folder.write_result("swap", "all", result)
-            yield dg.MaterializeResult(
-                asset_key=keys.step(target, "swap"),
-                metadata={
-                    "schema": result.schema,
-                    "previous": result.previous or "none",
-                    "seconds": result.seconds,
-                    "attempts": result.attempts,
-                    RUN_FOLDER: dg.MetadataValue.path(str(run.folder.path)),
-                },
-            )
-
-    return swap_op
-
-
 def _report(migration: Migration, target: str) -> dg.AssetsDefinition:
     keys = Keys(migration.name)
 
@@ -264,7 +163,7 @@ def _report(migration: Migration, target: str) -> dg.AssetsDefinition:
         specs=[
             dg.AssetSpec(
                 keys.step(target, "report"),
-                deps=[keys.step(target, "swap")],
+                deps=[keys.step(target, "enable_traffic" if target == PRODUCTION else "swap")],
                 description="evidence.json and report.html: what was moved, and the proof of it.",
                 group_name=keys.group(target),
                 kinds={"html", "json"},

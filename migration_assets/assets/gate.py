@@ -6,17 +6,21 @@ from datetime import UTC, datetime
 
 from migration_assets import ledger
 from migration_assets.assets.run import Run
+from migration_assets.core.evidence import Evidence
 from migration_assets.errors import NotProvenError
 
 _NAMED = 3
 """Reasons that the refusal names; the evidence has all of them."""
 
 
-def require_proof(run: Run, target: str) -> None:
+def require_proof(run: Run, target: str) -> Evidence:
     """Look whether everything before the swap has happened and holds.
 
     The steps before the swap stop a run by themselves. But a swap may also be asked for alone, or
     after a part of the run was done again, and then only what is in the run folder counts.
+
+    Returns:
+        the evidence so far.
 
     Raises:
         NotProvenError: something was not done, or did not hold; the message names it.
@@ -38,7 +42,7 @@ def require_proof(run: Run, target: str) -> None:
     entries, rows = (ledger.count(run.folder, kind) for kind in ledger.KINDS)
     reasons += miscounted(evidence, entries, rows)
     if not reasons:
-        return
+        return evidence
     more = f"; and {len(reasons) - _NAMED} more reasons" if len(reasons) > _NAMED else ""
     raise NotProvenError(
         f"nothing goes live, because it is not proven: {'; '.join(reasons[:_NAMED])}{more}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from migration_assets import history
 from migration_assets.core.evidence import Evidence
 from migration_assets.home import Migration
 from migration_assets.run_folder import RunFolder
@@ -31,7 +30,7 @@ def write_evidence(
         broken_off: True if source, target or the run itself was lost.
     """
     # Only at the end of a run, so that its start does not wait for templates.
-    from migration_assets import reports
+    from migration_assets import history, reports
     from migration_assets.evidence import build_evidence
 
     # Steps with processes of their own may fail at one moment.

@@ -16,6 +16,7 @@ from migration_assets import pause, run_lock
 from migration_assets.assets.keys import environment_of
 from migration_assets.assets.report import write_evidence
 from migration_assets.core import naming
+from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.evidence import Evidence
 from migration_assets.core.plan import TablePlan
 from migration_assets.core.results import StageResult, StepFailure, TargetResult
@@ -245,6 +246,7 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
             current.name, _line(error), _exit_code(error), tuple(current.failures)
         )
         run.folder.write_result("failures", current.name, failure)
+        _bring_back(run, context)
         run.note_seconds(stage, current.started)
         run.write_evidence()
         if isinstance(error, MigrationError):
@@ -256,7 +258,20 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
         raise
     run.note_seconds(stage, current.started)
     if current.blocked:
+        _bring_back(run, context)
         run.write_evidence()
+
+
+def _bring_back(run: Run, context: Any) -> None:
+    """A cutover that fails before its swap leaves no application standing still."""
+    if run.environment != PRODUCTION:
+        return
+    from migration_assets import cutover  # of no concern to a rehearsal
+
+    place = cutover.Place(run.migration, run.folder, run.target(PRODUCTION))
+    record = cutover.bring_back(place)
+    if record is not None:
+        context.log.warning(f"{record.name}: {record.outcome}: {record.detail}")
 
 
 def together(failures: dict[str, Exception]) -> Exception:

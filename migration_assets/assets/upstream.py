@@ -10,7 +10,8 @@ import dagster as dg
 
 from migration_assets.assets.run import RUN_FOLDER, Run
 from migration_assets.core import naming
-from migration_assets.core.results import Manifest, SourceResult, TargetResult
+from migration_assets.core.plan import Plan
+from migration_assets.core.results import LoadResult, Manifest, SourceResult, TargetResult
 from migration_assets.errors import InputError
 from migration_assets.postgres import marker, run_log
 from migration_assets.postgres.connect import session
@@ -165,6 +166,26 @@ def standing_schema(run: Run, folder: RunFolder, target: str) -> str:
         f'is gone and schema "{destination.schema}" is not of that run; materialize the tables '
         "again"
     )
+
+
+def whole_plan(run: Run) -> Plan:
+    """The run's plan, if every table of it was loaded by this run.
+
+    Raises:
+        InputError: some were not; naming them. A target with tables missing never goes live.
+    """
+    if not (run.folder.path / "plan.json").exists():
+        raise InputError("this run loaded no table: materialize the tables in the same run")
+    plan = run.folder.plan()
+    there = run.folder.read_results("load", LoadResult)
+    missing = [table.source for table in plan.tables if table.slug not in there]
+    if missing:
+        named = ", ".join(f'"{name}"' for name in missing)
+        raise InputError(
+            f"{len(missing)} of {len(plan.tables)} tables were not loaded by this run: {named}; "
+            "run the whole job, or re-execute the run that failed from its failure"
+        )
+    return plan
 
 
 def _latest(run: Run, instance: dg.DagsterInstance, key: dg.AssetKey) -> RunFolder | None:

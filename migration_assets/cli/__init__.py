@@ -21,7 +21,9 @@ class _Lazy(click.Group):
     """Imports a command's module only when it is called, so that every command starts quickly."""
 
     modules = (
+        "approve",
         "baseline",
+        "cutover",
         "export-csv",
         "init",
         "migrate",
@@ -29,6 +31,7 @@ class _Lazy(click.Group):
         "plan",
         "preflight",
         "provision",
+        "rehearse",
         "resume",
         "schema-diff",
         "status",

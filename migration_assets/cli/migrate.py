@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
-import shlex
 import shutil
-import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,14 +13,13 @@ import click
 from rich.console import Console
 
 from migration_assets import home as homes
-from migration_assets import run_lock
-from migration_assets.ahead import taken_ahead
-from migration_assets.cli.progress_view import ProgressView, plain_console
+from migration_assets.cli.moving import check_out, run_job, show
+from migration_assets.cli.progress_view import plain_console
 from migration_assets.core.catalog import Catalog
 from migration_assets.core.config import MigrationConfig, TargetConfig
 from migration_assets.core.evidence import Evidence
 from migration_assets.core.planner import build_plan
-from migration_assets.errors import BrokenOffError, InputError
+from migration_assets.errors import InputError
 from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets.postgres import admission
 from migration_assets.postgres.connect import Target, resolve_target
@@ -34,8 +29,6 @@ from migration_assets.state import State
 
 if TYPE_CHECKING:
     from migration_assets.core.structure import Structure
-
-ARTEFACTS = ("evidence.json", "report.html", "plan.json", "ledger.parquet", "quarantine.parquet")
 
 
 @click.command("migrate")
@@ -69,16 +62,7 @@ def command(
             migration, evidence, folder = rehearse(console, worker, source, target, schema)
         finally:
             gc.enable()
-    if out is not None:
-        copy_artefacts(folder, out)
-    if as_json:
-        click.echo(evidence.to_json())
-    else:
-        from migration_assets.reports.summary import print_summary
-
-        print_summary(console, evidence, folder.path)
-        console.print(f"\nSee this run in the Dagster UI:  {ui_command(migration)}", soft_wrap=True)
-    return evidence.run.exit_code
+    return show(console, migration, evidence, folder, out, as_json)
 
 
 def rehearse(
@@ -113,7 +97,7 @@ def rehearse(
             " and --schema of its defs.yaml to run that one",
             soft_wrap=True,
         )
-    evidence, folder = run_rehearsal(console, migration, worker)
+    evidence, folder = run_job(console, migration, f"{migration.name}_rehearsal", worker)
     if is_new and evidence.run.exit_code == InputError.exit_code and not folder.has_plan:
         # The source looked well, but not all of it can be read: as if it had not been begun.
         shutil.rmtree(migration.folder)
@@ -132,19 +116,6 @@ def _writable() -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}") from error
-
-
-def check_out(out: Path | None) -> None:
-    """Look whether the folder for copies can be made and written; nothing is made.
-
-    Raises:
-        InputError: it cannot.
-    """
-    if out is None:
-        return
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: cannot be written to; name another folder with --out")
 
 
 def _prepared(
@@ -229,99 +200,3 @@ def _keep_catalog(
 
 def _shape(catalog: Catalog) -> list[tuple[str, str | None]]:
     return [(table.name, table.sql) for table in catalog.tables]
-
-
-def run_rehearsal(
-    console: Console, migration: homes.Migration, worker: ExpectationsWorker
-) -> tuple[Evidence, RunFolder]:
-    """Run the rehearsal job in this process and show where it is.
-
-    Args:
-        console: where it is shown.
-        migration: whose rehearsal it is.
-        worker: Great Expectations' process, started.
-
-    Returns:
-        The evidence, written whatever became of the run, and the run's folder.
-
-    Raises:
-        BrokenOffError: the run's own record cannot be written, as when the disk is full.
-    """
-    views: list[ProgressView] = []
-
-    def started(run_id: str, folder: RunFolder) -> None:
-        # What is imported and defined by now stays: no search for garbage looks at it again.
-        gc.freeze()
-        gc.enable()
-        console.print(f"Run {run_id} of migration {migration.name}", style="dim")
-        view = ProgressView(console, folder.path / "progress")
-        views.append(view)
-        view.__enter__()
-
-    run_id = str(uuid.uuid4())
-    folder = migration.run_folder(run_id)
-    job = f"{migration.name}_rehearsal"
-    try:
-        with (
-            run_lock.held(migration, run_id),
-            recorded(migration.home),
-            # Beside what follows: Dagster takes two seconds to import and to define the run.
-            taken_ahead(migration.source(), folder),
-        ):
-            from migration_assets.launch import launch
-
-            outcome = launch(migration, job, started, worker, run_id)
-    except BaseException:
-        if not views:  # no run came of it
-            shutil.rmtree(folder.path, ignore_errors=True)
-        raise
-    finally:
-        for view in views:
-            view.__exit__(None, None, None)
-    return Evidence.from_json(outcome.folder.evidence.read_bytes()), outcome.folder
-
-
-@contextmanager
-def recorded(home: Path) -> Iterator[None]:
-    """Say what became of a run whose own record cannot be written: it is on the same disk.
-
-    Raises:
-        BrokenOffError: it cannot.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, OSError) and not _of_the_storage(error):
-            raise
-        cause = " ".join(str(error).splitlines()[0].split())
-        raise BrokenOffError(
-            f"the run could not be recorded in {home} ({cause}); make room there, then run again"
-        ) from error
-
-
-def _of_the_storage(error: Exception) -> bool:
-    from sqlalchemy.exc import DBAPIError  # Dagster's way into its storage, imported with it
-
-    return isinstance(error, DBAPIError)
-
-
-def copy_artefacts(folder: RunFolder, out: Path) -> None:
-    """Copy what a run leaves for people and machines into ``out``, readable by the owner only."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ARTEFACTS:
-        if not (folder.path / name).exists():
-            continue
-        descriptor = os.open(out / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as copy, (folder.path / name).open("rb") as original:
-            os.fchmod(descriptor, 0o600)
-            shutil.copyfileobj(original, copy)
-
-
-def ui_command(migration: homes.Migration) -> str:
-    """The command that opens the UI on this migration's home, as this command was called."""
-    if "MAKELEVEL" in os.environ:
-        return "make ui"
-    program = shlex.join([sys.argv[0], "ui"])
-    if migration.home == Path(homes.DEFAULT).absolute():
-        return program
-    return f"{homes.VARIABLE}={shlex.quote(str(migration.home))} {program}"

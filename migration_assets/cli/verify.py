@@ -12,7 +12,7 @@ from migration_assets import home as homes
 from migration_assets import proof
 from migration_assets.cli.existing import as_it_is
 from migration_assets.cli.local_run import local_run
-from migration_assets.cli.migrate import check_out, copy_artefacts
+from migration_assets.cli.moving import check_out, copy_artefacts
 from migration_assets.cli.progress_view import ProgressView, plain_console
 from migration_assets.core.catalog import SkippedObject
 from migration_assets.core.config import TargetConfig

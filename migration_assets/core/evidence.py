@@ -314,6 +314,27 @@ class ObjectEvidence(Record):
     reported: int = Field(description="Those that do not come along, listed under `skipped`.")
 
 
+class StepEvidence(Record):
+    """One step of a cutover, beside the load and its checks."""
+
+    name: str = Field(description="Name of the step, such as `stop_app`.")
+    started_at: str = Field(description="Start, ISO 8601 in UTC.")
+    seconds: float = Field(description="Wall time in seconds.")
+    outcome: Literal["done", "skipped", "failed"] = Field(
+        description="`skipped`: there was nothing to do, as where no command is configured."
+    )
+    detail: str = Field(description="What was done, or why not, in one line.")
+
+
+class CutoverEvidence(Record):
+    """What was done with the application and the source."""
+
+    swap_seconds: float | None = Field(
+        description="Wall time of the transaction by which the tables went live; null if none did."
+    )
+    steps: tuple[StepEvidence, ...] = Field(description="The steps as they began.")
+
+
 class ChecksEvidence(Record):
     """All checks of the run: those of the tables counted, those of the whole target listed."""
 
@@ -361,6 +382,9 @@ class Evidence(Record):
         default=None,
         description="What made the target's tables, null if it was not a command of the "
         "application.",
+    )
+    cutover: CutoverEvidence | None = Field(
+        default=None, description="The steps of a cutover, null for a rehearsal."
     )
     checks: ChecksEvidence = Field(description="All checks of the run.")
     environment: Environment = Field(description="What the run was made with.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -201,12 +201,22 @@ class ObjectCount:
 
 @dataclass(frozen=True)
 class SwapResult:
-    """The swap: the schema that went live, the one kept as the way back, wall seconds, tries."""
+    """The swap.
+
+    Attributes:
+        schema: what went live.
+        previous: the schema that is kept as the way back, None if nothing was live before.
+        seconds: wall time of all of it, the waiting for locks included.
+        attempts: tries, of which the last succeeded.
+        exchange_seconds: wall time of the transaction that succeeded, 0 if an earlier attempt
+            of the run had gone live.
+    """
 
     schema: str
     previous: str | None
     seconds: float
     attempts: int
+    exchange_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -305,6 +315,25 @@ class SwitchResult:
     after: str | None
     changed: bool
     meanwhile: bool = False
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One step of a cutover (stage ``steps``, slug: its name).
+
+    Attributes:
+        name: of the step, such as ``stop_app``.
+        started_at: ISO 8601 in UTC.
+        seconds: wall time.
+        outcome: ``done``, ``skipped`` (there was nothing to do) or ``failed``.
+        detail: what was done, or why not, in one line.
+    """
+
+    name: str
+    started_at: str
+    seconds: float
+    outcome: Literal["done", "skipped", "failed"]
+    detail: str
 
 
 @dataclass(frozen=True)

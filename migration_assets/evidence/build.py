@@ -28,6 +28,7 @@ from migration_assets.core.results import (
 )
 from migration_assets.evidence import tables
 from migration_assets.evidence.environment import environment, tool
+from migration_assets.evidence.going_live import cutover_evidence, step_reasons
 from migration_assets.postgres.connect import redact
 from migration_assets.run_folder import RunFolder
 from migration_assets.verify.agreement import views_of
@@ -88,7 +89,9 @@ def build_evidence(
         config.allowed_in_quarantine(target_name),
     )
     failures = list(folder.read_results("failures", StepFailure).values())
+    live = cutover_evidence(folder, target_name, swapped)
     reasons = _reasons(failure, failures, plan, built, checks, statements, findings)
+    reasons = tuple(dict.fromkeys([*reasons, *step_reasons(live, planned, reasons)]))
     codes = {f.exit_code for f in failures}
     broken_off = broken_off or 3 in codes
     seconds = (finished_at - started_at).total_seconds()
@@ -127,6 +130,7 @@ def build_evidence(
         ),
         uncompared=_uncompared(plan, manifests) if "structure" in planned else (),
         schema_command=_schema_command(folder),
+        cutover=live,
         checks=_summary(built, checks),
         environment=environment(),
     )

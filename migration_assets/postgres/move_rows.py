@@ -9,7 +9,7 @@ them; each table is then compared with its copy. What was in them is kept in the
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import psycopg2
 from psycopg2 import errors, sql
@@ -57,6 +57,7 @@ def move_rows(
     snapshot_id: str | None = None,
     rows: int | None = None,
     patience: float = PATIENCE_SECONDS,
+    still: Callable[[], None] | None = None,
 ) -> SwapResult:
     """Move the rows of ``incoming`` into the tables of the same names in the target schema.
 
@@ -74,6 +75,7 @@ def move_rows(
         snapshot_id: for the log.
         rows: for the log.
         patience: seconds of trying against locks of others.
+        still: called at the very end of the transaction; what it raises undoes the move.
 
     Raises:
         NotProvenError: the application's tables were changed since, a reference does not hold, or
@@ -81,11 +83,13 @@ def move_rows(
         InputError: a right is missing.
         BrokenOffError: others held their locks for too long, or the target was lost.
     """
-    started = time.monotonic()
+    started = began = time.monotonic()
     names = sorted(tables)
 
     def move(cursor: Cursor) -> bool | None:
         """One try; whether rows were kept aside, None if this run went live before."""
+        nonlocal began
+        began = time.monotonic()
         marker.queue_for_swap(cursor, target.schema)
         if is_done(cursor, target.schema, incoming, migration, run_id):
             return None
@@ -116,13 +120,16 @@ def move_rows(
             tables=len(names),
             rows=rows,
         )
+        if still is not None:
+            still()
         return kept
 
     previous = previous_schema(target.schema)
     with session(target, "the move of rows") as connection:
         run_log.ensure_log(connection)
         kept, attempts = patiently(connection, target.schema, patience, move)
-        seconds = time.monotonic() - started
+        ended = time.monotonic()
+        seconds = ended - started
         if kept is None:
             with connection.cursor() as cursor:
                 kept = marker.read_mark(cursor, previous) is not None
@@ -132,7 +139,7 @@ def move_rows(
                 cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(target.schema, name)))
         marker.drop_schema(connection, incoming)
         marker.drop_schema(connection, _obsolete(target.schema, run_id))
-    return SwapResult(target.schema, previous if kept else None, seconds, attempts)
+    return SwapResult(target.schema, previous if kept else None, seconds, attempts, ended - began)
 
 
 def references(cursor: Cursor, schema: str, tables: Sequence[str]) -> list[tuple[str, ...]]:

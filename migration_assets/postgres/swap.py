@@ -10,7 +10,7 @@ readers wait for too. Both give up after LOCK_TIMEOUT, which is below PostgreSQL
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -72,6 +72,7 @@ def swap(
     patience: float = PATIENCE_SECONDS,
     built: bool = False,
     app_role: str | None = None,
+    still: Callable[[], None] | None = None,
 ) -> SwapResult:
     """Put the tables of ``incoming`` in the place of the live ones.
 
@@ -96,6 +97,7 @@ def swap(
             types, triggers and row security; none of these is carried over then.
         app_role: the application's role: it gets rights on what is new, and what it could read
             and write before, it still can, or nothing is swapped.
+        still: called at the very end of the transaction; what it raises undoes the swap.
 
     Raises:
         NotProvenError: what is live is of a later snapshot, a planned table is not in
@@ -104,7 +106,7 @@ def swap(
         InputError: the live schema holds what is not this migration's.
         BrokenOffError: others held their locks for too long, or the target was lost.
     """
-    started = time.monotonic()
+    started = began = time.monotonic()
     facts = {
         "plan_digest": plan_digest,
         "snapshot_id": snapshot_id,
@@ -114,6 +116,8 @@ def swap(
 
     def exchange(cursor: Cursor) -> _Swap | None:
         """One try; None if this run went live before."""
+        nonlocal began
+        began = time.monotonic()
         marker.queue_for_swap(cursor, target.schema)
         if is_done(cursor, target.schema, incoming, migration, run_id):
             return None
@@ -133,19 +137,23 @@ def swap(
             objects=objects,
             **facts,
         )
+        if still is not None:
+            still()
         return plan
 
     with session(target, "the swap") as connection:
         run_log.ensure_log(connection)
         plan, attempts = patiently(connection, target.schema, patience, exchange)
-        seconds = time.monotonic() - started
+        ended = time.monotonic()
+        seconds = ended - started
         if plan is None:
             previous = previous_schema(target.schema)
             with connection.cursor() as cursor:
                 kept = previous if marker.schema_exists(cursor, previous) else None
             return SwapResult(target.schema, kept, seconds, attempts)
         marker.drop_schema(connection, plan.obsolete)
-    return SwapResult(target.schema, None if plan.first else plan.previous, seconds, attempts)
+    kept = None if plan.first else plan.previous
+    return SwapResult(target.schema, kept, seconds, attempts, ended - began)
 
 
 def drop_incoming(

@@ -1,0 +1,215 @@
+"""Going live: what it needs, what it does with the application, and what it leaves as it was."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2 import sql
+
+from migration_assets import cutover, gate, history
+from migration_assets.core.evidence import Verdict
+from migration_assets.home import Migration
+from migration_assets_tests import attempts
+from migration_assets_tests.live_shop import (
+    approve,
+    command,
+    cut_over,
+    done,
+    make_live,
+    rehearse,
+)
+from migration_assets_tests.small_shop import configure, make_source
+from migration_assets_tests.test_swap_gate import tables
+
+ONE = "  gate: {rehearsals: 1}\n"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    return make_source(tmp_path / "shop.db")
+
+
+@pytest.fixture
+def migration(tmp_path: Path, source: str, pg_url: str, schema: str) -> Migration:
+    return make_live(tmp_path / "home", source, pg_url, schema, ONE)
+
+
+def write(tmp_path: Path, statement: str) -> None:
+    connection = sqlite3.connect(tmp_path / "shop.db")
+    with connection:
+        connection.execute(statement)
+    connection.close()
+
+
+def names(url: str, schema: str) -> list[str]:
+    """The users that the application would see."""
+    connection = psycopg2.connect(url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,))
+        if cursor.fetchone() is None:
+            return []
+        table = sql.Identifier(schema, "users")
+        cursor.execute(sql.SQL("SELECT name FROM {} ORDER BY id").format(table))
+        found = [row[0] for row in cursor.fetchall()]
+    connection.close()
+    return found
+
+
+def test_a_cutover_goes_live_step_by_step(
+    migration: Migration, tmp_path: Path, pg_url: str, schema: str, capsys
+) -> None:
+    outcome, evidence = cut_over(migration)
+    assert evidence.run.exit_code == 1
+    assert "the cutover is refused: the source was never read" in evidence.run.reasons[0]
+    assert "0 of 1 proven rehearsals" in evidence.run.reasons[0]
+    assert done(migration) == []
+
+    rehearse(migration)
+    assert names(pg_url, schema) == []
+    approve(migration)
+    assert gate.missing(migration) == []
+    capsys.readouterr()
+    assert command(migration, "cutover", "shop", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "stop_app: echo stop >> app.log (in " in said
+    assert "DATABASE_URL in " in said
+    assert done(migration) == []
+
+    outcome, evidence = cut_over(migration)
+    assert outcome.success, evidence.run.reasons
+    assert evidence.run.verdict is Verdict.PROVEN
+    assert evidence.target.name == "production"
+    assert names(pg_url, schema) == ["Ada", "Bob", "Zoë"]
+    assert done(migration) == ["stop", "start", "traffic"]
+    assert f"search_path%3D%22{schema}%22" in (migration.folder / "app.env").read_text()
+    assert evidence.cutover is not None
+    assert [step.name for step in evidence.cutover.steps] == list(cutover.STEPS)
+    assert 0 < evidence.cutover.swap_seconds < 1
+    (live,) = history.cutovers(migration)
+    assert (live.run_id, live.schema_name, live.previous) == (outcome.run_id, schema, None)
+
+    # The approval is used up; what is live now is in the backup of the next one.
+    (line,) = gate.missing(migration)
+    assert line.startswith("no approval")
+    approve(migration)
+    outcome, evidence = cut_over(migration)
+    assert outcome.success, evidence.run.reasons
+    assert evidence.target.previous == f"{schema}__previous"
+    assert "was restored and is what is live" in next(
+        s.detail for s in evidence.cutover.steps if s.name == "backup"
+    )
+
+
+def test_a_late_writer_makes_it_refuse_and_brings_the_application_back(
+    migration: Migration, tmp_path: Path, pg_url: str, schema: str
+) -> None:
+    rehearse(migration)
+    approve(migration)
+    late = "INSERT INTO users VALUES (9, 'Late', NULL)"
+    hook = "cutover: {hooks: {stop_app: 'echo stop >> app.log', revert: 'echo revert >> app.log'}}"
+    text = migration.defs_yaml.read_text()
+    migration.defs_yaml.write_text(text[: text.index("  cutover:\n")] + f"  {hook}\n{ONE}")
+    migration = configure(
+        migration,
+        "  app_checks: []\n  expectations: {}\n  backup: {source: true}\n",
+    )
+    # It writes after the snapshot was taken: while the rows are on their way.
+    written = tmp_path / "written"
+    watcher = (
+        "import sqlite3, sys, time, pathlib\n"
+        "runs = pathlib.Path(sys.argv[1])\n"
+        "while not list(runs.glob('*/results/load/users.json')): time.sleep(0.02)\n"
+        "c = sqlite3.connect(sys.argv[2])\n"
+        f"c.execute({late!r}); c.commit()\n"
+        "pathlib.Path(sys.argv[3]).touch()\n"
+    )
+    import subprocess
+    import sys
+
+    before = {path.name for path in (migration.folder / "runs").iterdir()}
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            watcher.replace(
+                "list(runs.glob('*/results/load/users.json'))",
+                "[p for p in runs.glob('*/results/load/users.json') "
+                "if p.parts[-4] not in sys.argv[4:]]",
+            ),
+            str(migration.folder / "runs"),
+            str(tmp_path / "shop.db"),
+            str(written),
+            *before,
+        ]
+    )
+    try:
+        outcome, evidence = cut_over(migration)
+    finally:
+        process.wait(60)
+    assert written.exists()
+    assert not outcome.success
+    reason = next(line for line in evidence.run.reasons if "after the final snapshot" in line)
+    assert 'table "users" holds 1 rows more (3 before, 4 now)' in reason
+    assert names(pg_url, schema) == []
+    assert done(migration) == ["stop", "revert"]
+    assert evidence.cutover.steps[-1].name == cutover.BROUGHT_BACK
+    assert history.cutovers(migration) == []
+    assert gate.missing(migration) == [] or "plan" not in gate.missing(migration)[0]
+
+    # Nothing is used up: the next cutover has the late row.
+    outcome, evidence = cut_over(migration)
+    assert outcome.success, evidence.run.reasons
+    assert names(pg_url, schema) == ["Ada", "Bob", "Zoë", "Late"]
+
+
+def test_what_changed_since_the_approval_is_refused_after_the_extract(
+    migration: Migration, tmp_path: Path, pg_url: str, schema: str
+) -> None:
+    rehearse(migration)
+    approve(migration)
+    write(tmp_path, "INSERT INTO users VALUES (8, CAST(x'4162ff' AS TEXT), NULL)")
+    outcome, evidence = cut_over(migration)
+    assert not outcome.success
+    reason = next(line for line in evidence.run.reasons if "refused" in line)
+    assert "not accepted: 1 of" in reason
+    assert 'table "users", column "name" (this run)' in reason
+    assert names(pg_url, schema) == []
+    assert done(migration) == ["stop", "revert"]
+
+
+def test_production_can_not_be_entered_by_the_back_door(
+    migration: Migration, pg_url: str, schema: str
+) -> None:
+    rehearse(migration)
+    everything = tables("extract") | tables("production")
+    succeeded, folder = attempts.run(migration, everything)
+    assert not succeeded
+    failures = "".join(p.read_text() for p in folder.path.glob("results/failures/*.json"))
+    assert "only written to by the job shop_cutover" in failures
+    assert names(pg_url, schema) == []
+
+
+def test_a_hook_that_fails_after_the_swap_leaves_the_rest_to_be_taken(
+    migration: Migration, pg_url: str, schema: str
+) -> None:
+    text = migration.defs_yaml.read_text()
+    migration.defs_yaml.write_text(
+        text.replace("'echo start >> app.log'", "'echo no such service; exit 3'")
+    )
+    migration = configure(migration, "")
+    rehearse(migration)
+    approve(migration)
+    outcome, evidence = cut_over(migration)
+    assert not outcome.success
+    assert names(pg_url, schema) == ["Ada", "Bob", "Zoë"]
+    assert done(migration) == ["stop"]
+    assert evidence.target.swapped
+    assert any("exit code 3: no such service" in line for line in evidence.run.reasons)
+    assert "smoke: did not happen" in evidence.run.reasons
+    (live,) = history.cutovers(migration)
+    assert live.run_id == outcome.run_id
