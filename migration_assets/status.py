@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import psutil
 import psycopg2
 
-from migration_assets import gate, history, pause, run_lock
+from migration_assets import gate, history, pause, run_lock, watch
 from migration_assets.core import window
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.history import Outcome
@@ -22,6 +22,7 @@ from migration_assets.core.status import (
     StageStatus,
     Status,
     TaskStatus,
+    Watch,
 )
 from migration_assets.errors import MigrationError
 from migration_assets.home import Migration
@@ -61,6 +62,7 @@ def look(migration: Migration, live: Sequence[Live] | None = None) -> Status:
         runs=tuple(_past(outcome) for outcome in ended[:RUNS]),
         live=tuple(look_at_targets(migration) if live is None else live),
         gate=_gate(migration, now),
+        watch=_watch(migration),
     )
 
 
@@ -186,3 +188,11 @@ def _gate(migration: Migration, now: datetime) -> Gate | None:
         window_open=is_open,
         opens_at=opens.isoformat() if opens else None,
     )
+
+
+def _watch(migration: Migration) -> Watch | None:
+    looks = watch.looks(migration)
+    if not looks:
+        return None
+    failed = tuple(f"{measure.name}: {measure.line()}" for measure in looks[-1].failed)
+    return Watch(looks[-1].at, len(looks), failed)

@@ -37,17 +37,21 @@ def build(migration: Migration, state: State | None) -> dg.Definitions:
         asset_checks += checks.table_checks(migration, state, plan, target)
         asset_checks.append(checks.structure_checks(migration, target))
     jobs = [job, refresh_job(migration)]
+    schedules = [nightly_rehearsal(migration, job)]
     if PRODUCTION in migration.config.targets:
         # What only rehearses waits for none of it.
         from migration_assets.assets.approval import approval_asset, approval_job
         from migration_assets.assets.cutover import cutover_assets, cutover_job
+        from migration_assets.assets.watch import watch_asset, watch_job, watch_schedule
 
-        assets += [approval_asset(migration), *cutover_assets(migration)]
-        jobs += [approval_job(migration), cutover_job(migration)]
+        assets += [approval_asset(migration), *cutover_assets(migration), watch_asset(migration)]
+        looking = watch_job(migration)
+        jobs += [approval_job(migration), cutover_job(migration), looking]
+        schedules.append(watch_schedule(migration, looking))
     return dg.Definitions(
         assets=assets,
         asset_checks=asset_checks,
         jobs=jobs,
-        schedules=[nightly_rehearsal(migration, job)],
+        schedules=schedules,
         resources=resources,
     )

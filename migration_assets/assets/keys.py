@@ -90,6 +90,11 @@ class Keys:
         return dg.AssetKey([self.name, "approval"])
 
     @property
+    def watch(self) -> str:
+        """The job that looks at production once."""
+        return f"{self.name}_watch"
+
+    @property
     def refresh(self) -> str:
         """The job that reads the catalog and the profile again."""
         return f"{self.name}_refresh_catalog"

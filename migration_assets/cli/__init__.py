@@ -37,6 +37,7 @@ class _Lazy(click.Group):
         "status",
         "ui",
         "verify",
+        "watch",
     )
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -114,6 +114,13 @@ def _shown(found: Status) -> Iterator[RenderableType]:
             yield Text(
                 f"  ready for the cutover, by {found.gate.approved_by}{opens}", style="green"
             )
+    if found.watch:
+        word = "is well" if not found.watch.failed else "has bad signs"
+        style = "red" if found.watch.failed else "green"
+        yield Text(
+            f"  production {word} ({found.watch.looks} looks, {found.watch.at})", style=style
+        )
+        yield from (Text(f"    - {line}") for line in found.watch.failed)
 
 
 def _running(running: Running) -> Iterator[RenderableType]:

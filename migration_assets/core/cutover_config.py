@@ -9,6 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from migration_assets.core.config_base import Identifier, StrictModel, ZoneName
+from migration_assets.core.watch import MEASURES
 
 STAGING: Literal["staging"] = "staging"
 PRODUCTION: Literal["production"] = "production"
@@ -207,6 +208,14 @@ class WatchConfig(StrictModel):
     hours: int = Field(default=48, ge=1)
     every_minutes: int = Field(default=15, ge=1, le=60)
     thresholds: dict[str, float] = {}
+
+    @field_validator("thresholds")
+    @classmethod
+    def _known(cls, thresholds: dict[str, float]) -> dict[str, float]:
+        for name in thresholds:
+            if name not in MEASURES:
+                raise ValueError(f'"{name}" is not measured; there are {", ".join(MEASURES)}')
+        return thresholds
 
 
 class GoingLive(StrictModel):

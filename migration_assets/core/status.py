@@ -96,8 +96,20 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Watch:
+    """The last look at production; ``failed`` has a line for each figure beyond its limit."""
+
+    at: str
+    looks: int
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Status:
-    """One migration. ``gate`` is None where there is no production."""
+    """One migration.
+
+    ``gate`` is None where there is no production, ``watch`` where nobody has looked at it.
+    """
 
     name: str
     source: str
@@ -106,3 +118,4 @@ class Status:
     runs: tuple[PastRun, ...]
     live: tuple[Live, ...]
     gate: Gate | None
+    watch: Watch | None

@@ -1,0 +1,134 @@
+"""The look at production after a cutover: figures, limits, and what they were at each look before.
+
+A look reads PostgreSQL's statistics, counts rows and writes nothing there. It takes no lock of the
+migration and makes no run folder, so that it goes on beside everything else. What it found is kept
+in ``history/watch``, as long as the history is.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TextIO
+
+from pydantic import TypeAdapter
+
+from migration_assets import history, watch_figures
+from migration_assets.core import results
+from migration_assets.core.cutover_config import PRODUCTION
+from migration_assets.core.history import Cutover
+from migration_assets.core.results import LoadResult
+from migration_assets.core.watch import MEASURES, Baseline, Counters, Look, Measure
+from migration_assets.errors import InputError
+from migration_assets.home import Migration
+from migration_assets.postgres.connect import resolve_target, session
+from migration_assets.watch_plots import plots
+
+STATEMENT_SECONDS = 60
+"""Most that one statement of a look may take: production has other work."""
+_LOOK: TypeAdapter[Look] = TypeAdapter(Look)
+
+
+def standing_cutover(migration: Migration) -> Cutover | None:
+    """The newest cutover that was not taken back."""
+    return next((c for c in history.cutovers(migration) if c.rolled_back_at is None), None)
+
+
+def not_due(migration: Migration, now: datetime) -> str | None:
+    """Why there is nothing to watch at ``now``, None if there is."""
+    cutover = standing_cutover(migration)
+    if cutover is None:
+        return f"{migration.name} has not gone live, or it was taken back"
+    hours = migration.config.watch.hours
+    if now - datetime.fromisoformat(cutover.live_at) > timedelta(hours=hours):
+        return f"{migration.name} went live more than {hours} hours ago, at {cutover.live_at}"
+    return None
+
+
+def look(migration: Migration) -> Look:
+    """Look at production once, and keep what was found.
+
+    Raises:
+        InputError: there was no cutover, or the target can not be used.
+        BrokenOffError: the target was lost.
+    """
+    cutover = standing_cutover(migration)
+    if cutover is None:
+        raise InputError(f"{migration.name} has not gone live: there is nothing to watch")
+    config = migration.config
+    schema = config.schema_of(PRODUCTION)
+    target = resolve_target(config.targets[PRODUCTION], schema, migration.folder, migration.home)
+    baseline = _baseline(migration, cutover)
+    place = _path(migration, cutover.run_id, "counters.json")
+    before = results.from_json(Counters, place.read_bytes()) if place.exists() else None
+    with session(target, "the look at production") as connection, connection.cursor() as cursor:
+        connection.autocommit = True  # what the role may not do spoils nothing else
+        cursor.execute("SET statement_timeout = %s", (f"{STATEMENT_SECONDS}s",))
+        figures, counters = watch_figures.figures(cursor, schema, baseline, before)
+        cursor.execute("SET statement_timeout = 0")
+        connection.autocommit = False
+    limits = {name: kind.limit for name, kind in MEASURES.items()} | config.watch.thresholds
+    found = Look(
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        tuple(
+            Measure(name, value, limits[name], detail) for name, (value, detail) in figures.items()
+        ),
+    )
+    _write(place, results.to_json(counters))
+    with _opened(_path(migration, cutover.run_id, "jsonl"), os.O_APPEND) as file:
+        file.write(_LOOK.dump_json(found).decode() + "\n")
+    return found
+
+
+def looks(migration: Migration) -> list[Look]:
+    """All looks since the standing cutover, the oldest first."""
+    cutover = standing_cutover(migration)
+    path = _path(migration, cutover.run_id, "jsonl") if cutover else None
+    if path is None or not path.exists():
+        return []
+    return [_LOOK.validate_json(line) for line in path.read_bytes().splitlines()]
+
+
+def write_plots(migration: Migration) -> Path:
+    """Write the plots of all looks since the standing cutover; returns the SVG file.
+
+    Raises:
+        InputError: there was no look yet.
+    """
+    cutover, found = standing_cutover(migration), looks(migration)
+    if cutover is None or not found:
+        raise InputError(f"{migration.name} was not looked at yet: migration-assets watch")
+    path = _path(migration, cutover.run_id, "svg")
+    _write(path, plots(found))
+    return path
+
+
+def _baseline(migration: Migration, cutover: Cutover) -> Baseline:
+    """What went live; kept at the first look, before its run folder is dropped."""
+    place = _path(migration, cutover.run_id, "baseline.json")
+    if place.exists():
+        return results.from_json(Baseline, place.read_bytes())
+    folder = migration.run_folder(cutover.run_id)
+    loads = folder.read_results("load", LoadResult)
+    names = {table.slug: table.name for table in folder.plan().tables} if folder.has_plan else {}
+    rows = {name: loads[slug].rows for slug, name in names.items() if slug in loads}
+    made = Baseline(cutover.run_id, rows)
+    _write(place, results.to_json(made))
+    return made
+
+
+def _path(migration: Migration, run_id: str, what: str) -> Path:
+    return history.folder(migration, "watch") / f"{run_id}.{what}"
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with _opened(part, os.O_TRUNC) as file:
+        file.write(text)
+    part.replace(path)
+
+
+def _opened(path: Path, how: int) -> TextIO:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600), "a", encoding="utf-8")
