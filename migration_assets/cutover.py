@@ -14,7 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from migration_assets import backup, commands, gate, preflight, restore_drill, switch_env
+from migration_assets import (
+    backup,
+    commands,
+    gate,
+    preflight,
+    restore_drill,
+    run_lock,
+    switch_env,
+)
 from migration_assets.core.cutover_config import PRODUCTION, STAGING, CommandConfig, SwitchConfig
 from migration_assets.core.preflight import Verdict
 from migration_assets.core.results import CommandResult, StepResult, SwapResult
@@ -24,6 +32,7 @@ from migration_assets.postgres import run_log
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.variables import DATABASE_URL, application_variables
 from migration_assets.progress import Progress
+from migration_assets.retention import run_folders
 from migration_assets.run_folder import RunFolder
 
 BEFORE = ("preflight", "stop_app", "freeze")
@@ -280,16 +289,20 @@ def went_live(place: Place) -> bool:
     return live == place.folder.path.name
 
 
-def bring_back(place: Place) -> StepResult | None:
+def bring_back(place: Place, asked: bool = False) -> StepResult | None:
     """After a cutover that ended before its swap: the application again, on its old database.
 
     Does nothing if it was not stopped, was brought back before, or the run has gone live.
+
+    Args:
+        place: the cutover.
+        asked: a person wants it, whatever ``cutover.on_failure`` says.
 
     Returns:
         what was done, a failed step included; None if there was nothing to do.
     """
     folder, config = place.folder, place.migration.config.cutover
-    if not _stopped(place) or _brought_back(folder) or config.on_failure == "leave":
+    if not _stopped(place) or _brought_back(folder) or (config.on_failure == "leave" and not asked):
         return None
     name = "revert" if config.hooks.revert else "start_app"
     command = config.hooks.revert or config.hooks.start_app
@@ -303,6 +316,21 @@ def bring_back(place: Place) -> StepResult | None:
             result = _command(place, BROUGHT_BACK, command)
             say(f"{name}, on the old database: {result.command}: exit code 0")
     return folder.read_result("steps", BROUGHT_BACK, StepResult)
+
+
+def left_stopped(migration: Migration) -> Place | None:
+    """The last cutover, if it ended without a swap and nobody brought the application back.
+
+    A run that was killed could not do so itself.
+    """
+    if PRODUCTION not in migration.config.targets or run_lock.under_way(migration) is not None:
+        return None
+    for folder in run_folders(migration):
+        if folder.read_results("steps", StepResult):
+            place = Place(migration, folder, backup.target_of(migration, PRODUCTION))
+            stopped = _stopped(place) and not _brought_back(folder) and not went_live(place)
+            return place if stopped else None
+    return None
 
 
 def check_standing(place: Place) -> None:

@@ -22,6 +22,11 @@ from migration_assets.run_folder import RunFolder
 @click.command("cutover")
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Say what is missing and what would be done.")
+@click.option(
+    "--bring-back",
+    is_flag=True,
+    help="After a cutover that was killed before its swap: the application on its old database.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--out",
@@ -29,7 +34,9 @@ from migration_assets.run_folder import RunFolder
     help="Copy evidence, report, plan, ledger and quarantine into this folder.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON at the end.")
-def command(name: str, dry_run: bool, yes: bool, out: Path | None, as_json: bool) -> int:
+def command(
+    name: str, dry_run: bool, bring_back: bool, yes: bool, out: Path | None, as_json: bool
+) -> int:
     """Go live with migration NAME: stop, freeze, move, prove, swap, start.
 
     It is refused, and nothing is touched, if anything is missing: rehearsals, approval, checks of
@@ -39,6 +46,8 @@ def command(name: str, dry_run: bool, yes: bool, out: Path | None, as_json: bool
     console = plain_console(stderr=as_json)
     check_out(out)
     migration = homes.load(homes.home_path(), name)
+    if bring_back:
+        return _bring_back(console, migration)
     lacking = cutover.missing(migration)
     if dry_run:
         return _rehearse_words(console, migration, lacking)
@@ -64,6 +73,17 @@ def command(name: str, dry_run: bool, yes: bool, out: Path | None, as_json: bool
             soft_wrap=True,
         )
     return code
+
+
+def _bring_back(console: Console, migration: homes.Migration) -> int:
+    place = cutover.left_stopped(migration)
+    if place is None:
+        console.print("No cutover has left the application stopped; nothing was done.")
+        return 0
+    record = cutover.bring_back(place, asked=True)
+    assert record is not None, "it was left stopped"
+    console.print(f"{record.name}: {record.outcome}: {record.detail}", soft_wrap=True)
+    return 1 if record.outcome == "failed" else 0
 
 
 def resolve(migration: homes.Migration) -> cutover.Place:
