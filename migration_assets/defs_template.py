@@ -154,7 +154,8 @@ def render(
         target: the staging target.
         tables: source table names, listed as a comment.
     """
-    entries = target.model_dump(by_alias=True, exclude_none=True)
+    asked = {"url", "password_file", "schema_name"}
+    entries = target.model_dump(by_alias=True, exclude_none=True, include=asked)
     lines = yaml.safe_dump(entries, sort_keys=False, allow_unicode=True, width=1000).splitlines()
     listed = ""
     if tables:
