@@ -248,13 +248,17 @@ def words(place: Place) -> list[str]:
         if step in own:
             lines.append(f"{step}: {own[step]}")
         elif isinstance(command, CommandConfig):
-            made = commands.Command.of(step, command, place.migration.folder, place.variables())
-            lines.append(commands.would_run(made))
+            lines.append(_would_run(place, step, command))
         elif isinstance(command, SwitchConfig):
             lines.append(f"{step}: {_switch_words(place, command)}")
         else:
             lines.append(f"{step}: nothing, cutover.hooks has no {step}")
-    return lines
+    return [*lines, f"each command finds {', '.join(sorted(place.variables()))}"]
+
+
+def _would_run(place: Place, step: str, config: CommandConfig) -> str:
+    # Without the variables, which are the same for all of them and are told once.
+    return commands.would_run(commands.Command.of(step, config, place.migration.folder, {}))
 
 
 def _switch_words(place: Place, config: SwitchConfig) -> str:
@@ -263,8 +267,7 @@ def _switch_words(place: Place, config: SwitchConfig) -> str:
         parts.append(f"{config.variable} in {place.migration.folder / config.file} is replaced")
     if config.command is not None:
         wanted = CommandConfig(command=config.command, timeout=config.timeout)
-        made = commands.Command.of("then", wanted, place.migration.folder, place.variables())
-        parts.append(commands.would_run(made))
+        parts.append(_would_run(place, "then", wanted))
     return "; ".join(parts) or "nothing, it has neither file nor command"
 
 

@@ -17,6 +17,7 @@ from migration_assets.definitions import assemble
 from migration_assets.home import Migration
 from migration_assets.sources import open_source
 from migration_assets.state import State
+from migration_assets_tests.live_shop import make_live
 from migration_assets_tests.small_shop import configure, make_migration, make_source
 
 
@@ -223,3 +224,26 @@ def test_a_table_named_like_a_step_gets_a_key_of_its_own():
     keys = Keys("shop")
     parts = {keys.table("staging", s) for s in ("report", "report_", "swap", "users")}
     assert len(parts | {keys.step("staging", s) for s in ("report", "swap", "constraints")}) == 7
+
+
+def test_a_production_target_brings_gate_steps_and_jobs(tmp_path):
+    source = make_source(tmp_path / "shop.db")
+    migration = make_live(tmp_path / "home", source, "embedded", "live")
+    assets = graph(migration)
+    groups: dict[str, set[str]] = {}
+    for node in assets.asset_nodes:
+        groups.setdefault(node.group_name, set()).add(node.key.path[-1])
+    assert groups["shop_gate"] == {"approval", "preflight", "stop_app", "freeze"}
+    after = {"switch_env", "start_app", "smoke", "enable_traffic", "report"}
+    loaded = {"order_items", "report_", "users", "constraints", "backup", "swap"}
+    assert loaded | after <= groups["shop_production"]
+    parents = {node.key: set(node.parent_keys) for node in assets.asset_nodes}
+    assert parents[key("extract", "users")] == {key("production", "freeze")}
+    assert parents[key("production", "preflight")] == {key("approval")}
+    assert parents[key("production", "swap")] == {key("production", "backup")}
+    repository = assemble([migration]).get_repository_def()
+    names = {job.name for job in repository.get_all_jobs()}
+    assert {"shop_rehearsal", "shop_approve", "shop_cutover"} <= names
+    chosen = repository.get_job("shop_cutover").asset_layer.executable_asset_keys
+    assert key("approval") not in chosen
+    assert not {k for k in chosen if k.path[1] == "staging"}

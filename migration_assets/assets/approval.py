@@ -7,8 +7,7 @@ from typing import Any
 import dagster as dg
 
 from migration_assets import gate, history
-from migration_assets.assets.keys import Keys
-from migration_assets.core.cutover_config import PRODUCTION
+from migration_assets.assets.keys import GATE, Keys
 from migration_assets.core.history import Approval, Change
 from migration_assets.errors import InputError, MigrationError
 from migration_assets.home import Migration
@@ -47,7 +46,7 @@ def approval_asset(migration: Migration) -> dg.AssetsDefinition:
                     "with approved_by, rehearsal_run_id, and either accept_as_rehearsed: true or "
                     "the accepted changes with the most that may happen of each."
                 ),
-                group_name=keys.group(PRODUCTION),
+                group_name=keys.group(GATE),
                 kinds={"json"},
             )
         ],

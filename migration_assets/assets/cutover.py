@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from migration_assets import cutover, gate, history
-from migration_assets.assets.keys import Keys
+from migration_assets.assets.keys import GATE, Keys
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.evidence import Evidence
@@ -63,7 +63,9 @@ def cutover_job(migration: Migration) -> Any:
         if migration.config.executor == "multiprocess"
         else dg.in_process_executor
     )
-    groups = dg.AssetSelection.groups(keys.group("extract"), keys.group(PRODUCTION))
+    groups = dg.AssetSelection.groups(
+        keys.group(GATE), keys.group("extract"), keys.group(PRODUCTION)
+    )
     return dg.define_asset_job(
         keys.cutover,
         selection=groups - dg.AssetSelection.assets(keys.approval),
@@ -90,7 +92,7 @@ def _asset(
                 key,
                 deps=deps,
                 description=_TEXTS[name],
-                group_name=keys.group(PRODUCTION),
+                group_name=keys.group(GATE if name in cutover.BEFORE else PRODUCTION),
                 kinds={"shell"} if name not in ("preflight", "backup") else {"postgres"},
             )
         ],

@@ -28,6 +28,8 @@ STEPS = (
     "watch",
 )
 """Assets of a target that stand for no table; only production has all of them."""
+GATE = "gate"
+"""The stage of what happens before a cutover's extract."""
 
 
 @dataclass(frozen=True)
