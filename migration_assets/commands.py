@@ -126,6 +126,15 @@ def would_run(command: Command) -> str:
     )
 
 
+def run_variables(migration: str, folder: Path) -> dict[str, str]:
+    """What every command of a run finds in its environment: whose it is, and the run's folder."""
+    return {
+        "MIGRATION_NAME": migration,
+        "MIGRATION_RUN_ID": folder.name,
+        "MIGRATION_RUN_FOLDER": str(folder),
+    }
+
+
 def _make(log: Path) -> None:
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from migration_assets import (
+    app_checks,
     backup,
     commands,
     gate,
@@ -58,9 +59,7 @@ class Place:
             **application_variables(
                 self.migration.config.cutover, self.target, self.migration.folder
             ),
-            "MIGRATION_NAME": self.migration.name,
-            "MIGRATION_RUN_ID": self.folder.path.name,
-            "MIGRATION_RUN_FOLDER": str(self.folder.path),
+            **commands.run_variables(self.migration.name, self.folder.path),
         }
 
 
@@ -155,8 +154,18 @@ def _scratch(place: Place) -> list[Target]:
 
 
 def smoke(place: Place) -> StepResult:
-    """Let the application's checks look at production."""
-    return skip(place.folder, "smoke", "no application checks")
+    """Let the application's checks look at production.
+
+    Raises:
+        NotProvenError: some failed; their records have the end of their output.
+    """
+    config = place.migration.config
+    if not app_checks.configured(config, PRODUCTION):
+        return skip(place.folder, "smoke", "no check of the application is for production")
+    with recorded(place.folder, "smoke") as say:
+        count = app_checks.run_all(config, PRODUCTION, place.folder, place.variables())
+        say(f"{count} checks of the application passed")
+    return _taken(place, "smoke")
 
 
 def hook(place: Place, step: str) -> StepResult:

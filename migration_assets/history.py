@@ -41,6 +41,7 @@ def note(migration: Migration, evidence: Evidence) -> None:
         taken_at=evidence.source.taken_at,
         rows=sum(table.rows_loaded or 0 for table in evidence.tables),
         ledger=changes(evidence),
+        app_checks={check.name: check.passed for check in evidence.app_checks if check.ran},
         reasons=run.reasons,
     )
     _write(migration, _folder(outcome.environment), run.id, outcome)

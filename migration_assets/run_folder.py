@@ -174,6 +174,8 @@ class RunFolder:
         """Drop what is known of the target as a whole: from its constraints to its swap."""
         for stage in ("constraints", "structure", "objects", "swap"):
             self.forget(stage)
+        for path in (self.path / "results" / "app_checks").glob("*.json"):
+            path.unlink()
         (self.path / "withdrawn.json").unlink(missing_ok=True)
         (self.path / "dangling.json").unlink(missing_ok=True)
 

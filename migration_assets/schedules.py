@@ -7,6 +7,7 @@ import dagster as dg
 from migration_assets import pause
 from migration_assets.assets.keys import Keys
 from migration_assets.home import Migration
+from migration_assets.retries import retry_tags
 
 
 def nightly_rehearsal(migration: Migration, job: Any) -> dg.ScheduleDefinition:
@@ -14,7 +15,10 @@ def nightly_rehearsal(migration: Migration, job: Any) -> dg.ScheduleDefinition:
 
     def tick(_context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         paused = pause.read(migration.folder)
-        return dg.SkipReason(f"{migration.name} is {paused}") if paused else dg.RunRequest()
+        tags = retry_tags(migration.config.retries)
+        return (
+            dg.SkipReason(f"{migration.name} is {paused}") if paused else dg.RunRequest(tags=tags)
+        )
 
     return dg.ScheduleDefinition(
         name=f"{Keys(migration.name).name}_nightly_rehearsal",

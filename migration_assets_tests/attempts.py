@@ -8,8 +8,20 @@ from dagster._core.execution.api import execute_run_iterator
 
 from migration_assets.definitions import assemble
 from migration_assets.home import Migration
-from migration_assets.launch import instance
+from migration_assets.launch import _repository_origin, instance
 from migration_assets.run_folder import RunFolder
+
+
+def scheduled(migration: Migration, job_name: str, tags: dict[str, str]) -> dg.DagsterRun:
+    """Execute a job as a schedule would have it run, with its tags; the daemon could retry it."""
+    with instance(migration.home) as dagster:
+        job = assemble([migration]).resolve_job_def(job_name)
+        origin = _repository_origin().get_job_origin(job_name)
+        made = dagster.create_run_for_job(job, tags=tags, remote_job_origin=origin)
+        list(execute_run_iterator(InMemoryJob(job), made, dagster))
+        final = dagster.get_run_by_id(made.run_id)
+    assert final is not None
+    return final
 
 
 def run(

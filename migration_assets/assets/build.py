@@ -3,12 +3,14 @@
 import dagster as dg
 
 from migration_assets import checks
+from migration_assets.assets.app_checks import application_checks
 from migration_assets.assets.extract import extract_assets
 from migration_assets.assets.finish import finish_assets
 from migration_assets.assets.keys import Keys
 from migration_assets.assets.load import load_assets
 from migration_assets.assets.run import run_resource
 from migration_assets.core.cutover_config import PRODUCTION
+from migration_assets.failure_sensor import failure_sensor
 from migration_assets.home import TARGET, Migration
 from migration_assets.jobs import refresh_job, rehearsal_job
 from migration_assets.schedules import nightly_rehearsal
@@ -36,6 +38,7 @@ def build(migration: Migration, state: State | None) -> dg.Definitions:
         assets += finish_assets(migration, state, plan, target)
         asset_checks += checks.table_checks(migration, state, plan, target)
         asset_checks.append(checks.structure_checks(migration, target))
+    asset_checks += application_checks(migration, TARGET)
     jobs = [job, refresh_job(migration)]
     schedules = [nightly_rehearsal(migration, job)]
     if PRODUCTION in migration.config.targets:
@@ -53,5 +56,6 @@ def build(migration: Migration, state: State | None) -> dg.Definitions:
         asset_checks=asset_checks,
         jobs=jobs,
         schedules=schedules,
+        sensors=failure_sensor(migration),
         resources=resources,
     )

@@ -24,6 +24,7 @@ from migration_assets.home import Migration
 from migration_assets.postgres import marker
 from migration_assets.postgres.connect import session
 from migration_assets.retention import prune
+from migration_assets.retries import note_failure
 from migration_assets.sources.base import SnapshotGoneError, SnapshotReader
 from migration_assets.state import State
 
@@ -176,6 +177,7 @@ def _report(migration: Migration, target: str) -> dg.AssetsDefinition:
         run: Run = getattr(context.resources, keys.run_resource)
         evidence = run.write_evidence()
         if evidence.run.verdict is not Verdict.PROVEN:
+            note_failure(context, evidence.run.exit_code)
             raise dg.Failure(
                 description=f"not proven: {'; '.join(evidence.run.reasons)}",
                 metadata={"exit_code": evidence.run.exit_code},

@@ -24,6 +24,7 @@ from migration_assets.errors import BrokenOffError, InputError, MigrationError, 
 from migration_assets.home import Migration
 from migration_assets.postgres.connect import Target, resolve_target
 from migration_assets.progress import Progress
+from migration_assets.retries import note_failure
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources.base import SnapshotReader
 
@@ -248,6 +249,7 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
         run.folder.write_result("failures", current.name, failure)
         _bring_back(run, context)
         run.note_seconds(stage, current.started)
+        note_failure(context, failure.exit_code)
         run.write_evidence()
         if isinstance(error, MigrationError):
             raise dg.Failure(
@@ -259,6 +261,7 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
     run.note_seconds(stage, current.started)
     if current.blocked:
         _bring_back(run, context)
+        note_failure(context, NotProvenError.exit_code)
         run.write_evidence()
 
 

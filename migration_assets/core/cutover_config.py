@@ -192,7 +192,7 @@ class NotifyConfig(StrictModel):
         command: gets the same document on its standard input.
     """
 
-    webhook: str | None = None
+    webhook: str | None = Field(default=None, pattern="^https?://")
     command: Command | None = None
 
 

@@ -12,7 +12,10 @@ import json
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from migration_assets.core.evidence_live import AppCheckEvidence, CutoverEvidence
+from migration_assets.core.evidence_record import Record
 
 EVIDENCE_VERSION = 1
 MAX_DIFFERENCES = 100
@@ -25,12 +28,6 @@ class Verdict(StrEnum):
     PROVEN = "proven"
     NOT_PROVEN = "not_proven"
     BROKEN_OFF = "broken_off"
-
-
-class Record(BaseModel):
-    """A frozen record; unknown keys are ignored, so that newer files can be read."""
-
-    model_config = ConfigDict(frozen=True)
 
 
 class Tool(Record):
@@ -142,7 +139,8 @@ class Check(Record):
     name: str = Field(
         description="Per table: `source` (source against Parquet), `load` (rows sent), `content` "
         "(every cell, Parquet against PostgreSQL), `values` (Great Expectations). Per target: "
-        "`constraints`, `schema`, `keys`, `references`, `quarantine`, `swap`."
+        "`constraints`, `schema`, `keys`, `references`, `quarantine`, `swap`, and "
+        "`app_check:<name>` once the tables are live."
     )
     passed: bool = Field(description="True if it passed; a check that did not run did not pass.")
     ran: bool = Field(description="False if it did not run.")
@@ -314,27 +312,6 @@ class ObjectEvidence(Record):
     reported: int = Field(description="Those that do not come along, listed under `skipped`.")
 
 
-class StepEvidence(Record):
-    """One step of a cutover, beside the load and its checks."""
-
-    name: str = Field(description="Name of the step, such as `stop_app`.")
-    started_at: str = Field(description="Start, ISO 8601 in UTC.")
-    seconds: float = Field(description="Wall time in seconds.")
-    outcome: Literal["done", "skipped", "failed"] = Field(
-        description="`skipped`: there was nothing to do, as where no command is configured."
-    )
-    detail: str = Field(description="What was done, or why not, in one line.")
-
-
-class CutoverEvidence(Record):
-    """What was done with the application and the source."""
-
-    swap_seconds: float | None = Field(
-        description="Wall time of the transaction by which the tables went live; null if none did."
-    )
-    steps: tuple[StepEvidence, ...] = Field(description="The steps as they began.")
-
-
 class ChecksEvidence(Record):
     """All checks of the run: those of the tables counted, those of the whole target listed."""
 
@@ -385,6 +362,9 @@ class Evidence(Record):
     )
     cutover: CutoverEvidence | None = Field(
         default=None, description="The steps of a cutover, null for a rehearsal."
+    )
+    app_checks: tuple[AppCheckEvidence, ...] = Field(
+        default=(), description="The application's own checks, of this environment."
     )
     checks: ChecksEvidence = Field(description="All checks of the run.")
     environment: Environment = Field(description="What the run was made with.")

@@ -27,6 +27,7 @@ from migration_assets.core.results import (
     rule_and_column,
 )
 from migration_assets.evidence import tables
+from migration_assets.evidence.app_checks import APP_CHECK, app_check_evidence, as_check
 from migration_assets.evidence.environment import environment, tool
 from migration_assets.evidence.going_live import cutover_evidence, step_reasons
 from migration_assets.postgres.connect import redact
@@ -88,6 +89,9 @@ def build_evidence(
         quarantined,
         config.allowed_in_quarantine(target_name),
     )
+    app_checks = app_check_evidence(folder, config, target_name)
+    if swapped and "swap" in planned:
+        checks += tuple(as_check(check) for check in app_checks)
     failures = list(folder.read_results("failures", StepFailure).values())
     live = cutover_evidence(folder, target_name, swapped)
     reasons = _reasons(failure, failures, plan, built, checks, statements, findings)
@@ -131,6 +135,7 @@ def build_evidence(
         uncompared=_uncompared(plan, manifests) if "structure" in planned else (),
         schema_command=_schema_command(folder),
         cutover=live,
+        app_checks=app_checks,
         checks=_summary(built, checks),
         environment=environment(),
     )
@@ -229,7 +234,8 @@ def _reasons(
         for finding in findings or ()
     ]
     reasons += [f"{check.name}: {check.detail}" for check in checks if not check.ran]
-    reasons += [c.detail for c in checks if c.name == "quarantine" and not c.passed]
+    own = ("quarantine", APP_CHECK)
+    reasons += [c.detail for c in checks if c.ran and not c.passed and c.name.startswith(own)]
     return tuple(dict.fromkeys(reasons))
 
 

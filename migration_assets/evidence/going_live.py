@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from migration_assets.core import evidence as ev
 from migration_assets.core.cutover_config import PRODUCTION
+from migration_assets.core.evidence_live import CutoverEvidence, StepEvidence
 from migration_assets.core.results import StepResult, SwapResult
 from migration_assets.run_folder import RunFolder
 
 
 def cutover_evidence(
     folder: RunFolder, environment: str, swapped: SwapResult | None
-) -> ev.CutoverEvidence | None:
+) -> CutoverEvidence | None:
     """The steps so far, None for a rehearsal."""
     if environment != PRODUCTION:
         return None
     found = folder.read_results("steps", StepResult).values()
-    return ev.CutoverEvidence(
+    return CutoverEvidence(
         swap_seconds=round(swapped.exchange_seconds, 3) if swapped else None,
         steps=tuple(
-            ev.StepEvidence(**vars(step)) for step in sorted(found, key=lambda s: s.started_at)
+            StepEvidence(**vars(step)) for step in sorted(found, key=lambda s: s.started_at)
         ),
     )
 
 
 def step_reasons(
-    evidence: ev.CutoverEvidence | None, planned: Collection[str], said: Collection[str]
+    evidence: CutoverEvidence | None, planned: Collection[str], said: Collection[str]
 ) -> Iterator[str]:
     """A line for each step that failed or, once the tables are live, did not happen.
 

@@ -35,10 +35,10 @@ it shows the same facts to people.
 - The run is `proven` only if every planned table was extracted with the source's own counts and
   sums, loaded, found identical in every cell, and met its expectations; if every key, index and
   constraint was made and is as planned; if no more rows than `max_quarantined` are in quarantine;
-  and if the schema went live. Entries in the ledger and objects that do not come along leave it
-  proven: they are listed.
+  if the schema went live; and if the application's own checks passed on it. Entries in the ledger
+  and objects that do not come along leave it proven: they are listed.
 
-This page is generated from the records in `migration_assets/core/evidence.py` by
+This page is generated from the records in `migration_assets/core/evidence*.py` by
 `python -m migration_assets.reports.evidence_docs docs`.
 """
 

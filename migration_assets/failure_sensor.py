@@ -1,0 +1,56 @@
+"""The sensor that tells of runs that failed."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from migration_assets.assets.run import continued_run
+from migration_assets.home import Migration
+
+_EVERY = 15
+"""Seconds between two looks."""
+_WILL_RETRY = "dagster/will_retry"
+
+
+def failure_sensor(migration: Migration) -> list[dg.SensorDefinition]:
+    """The sensor, none where nobody is to be told; it looks at runs of every kind and origin."""
+    config = migration.config.notify
+    if not (config.webhook or config.command):
+        return []
+
+    @dg.run_failure_sensor(
+        name=f"{migration.name}_failure",
+        description=f"Tells, as notify in defs.yaml says, of runs of {migration.name} that failed.",
+        minimum_interval_seconds=_EVERY,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def failure(context: dg.RunFailureSensorContext) -> None:
+        from migration_assets import notify  # needed by none of the runs
+
+        run = context.dagster_run
+        if not _is_of(migration, run):
+            return
+        record = context.instance.get_run_record_by_id(run.run_id)
+        assert record is not None, "the sensor was told of it"
+        document = notify.failed_run(
+            migration,
+            migration.run_folder(continued_run(context.instance, run)),
+            run.run_id,
+            run.job_name,
+            datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), UTC),
+            " ".join((context.failure_event.message or "").split()),
+            record.dagster_run.tags.get(_WILL_RETRY) == "true",
+        )
+        for problem in notify.send(config, document, migration.folder):
+            context.log.warning(problem)
+
+    return [failure]
+
+
+def _is_of(migration: Migration, run: dg.DagsterRun) -> bool:
+    """Whether a run is of the migration: of one of its jobs, or of assets that were chosen."""
+    keys = {*(run.asset_selection or ())}
+    keys |= {check.asset_key for check in run.asset_check_selection or ()}
+    return run.tags.get("migration") == migration.name or any(
+        key.path[0] == migration.name for key in keys
+    )
