@@ -222,13 +222,18 @@ def find(migration: Migration, environment: str, wanted: str | None = None) -> B
     return read(migration, environment, wanted if wanted in found else found[0])
 
 
+def place_of(migration: Migration, environment: str, name: str) -> Path:
+    """The folder of a backup."""
+    return backup_store.folder(migration, environment) / name
+
+
 def read(migration: Migration, environment: str, name: str) -> Backup:
     """The manifest of a backup.
 
     Raises:
         InputError: it can not be read.
     """
-    path = backup_store.folder(migration, environment) / name / backup_store.MANIFEST
+    path = place_of(migration, environment, name) / backup_store.MANIFEST
     try:
         return from_json(Backup, path.read_bytes())
     except (OSError, ValueError) as error:
@@ -237,7 +242,7 @@ def read(migration: Migration, environment: str, name: str) -> Backup:
 
 def read_drill(migration: Migration, environment: str, name: str) -> Drill | None:
     """What came of restoring a backup the last time, None if that was never tried."""
-    path = backup_store.folder(migration, environment) / name / backup_store.DRILL
+    path = place_of(migration, environment, name) / backup_store.DRILL
     return from_json(Drill, path.read_bytes()) if path.exists() else None
 
 

@@ -27,10 +27,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 import pyarrow as pa
 import yaml
 from pyarrow import fs
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from migration_assets import defs_template
 from migration_assets.core.config import MigrationConfig, TargetConfig
+from migration_assets.core.cutover_config import BackupConfig
 from migration_assets.errors import InputError
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources import absolute_url, open_source, password_in
@@ -171,14 +172,15 @@ def read_config(path: Path) -> MigrationConfig:
         config = MigrationConfig.model_validate(resolve_templates(attributes))
     except ValidationError as error:
         raise InputError(f"{path}: {_first_problem(error)}") from error
-    _check_schedule(path, config.schedule)
+    _check_schedule(path, "schedule", config.schedule, MigrationConfig)
+    _check_schedule(path, "backup.schedule", config.backup.schedule, BackupConfig)
     _check_storage(path, config.storage)
     return config
 
 
-def _check_schedule(path: Path, schedule: str) -> None:
+def _check_schedule(path: Path, key: str, schedule: str, of: type[BaseModel]) -> None:
     """Refuse a cron line that Dagster does not take, which would stop the whole code location."""
-    if schedule == MigrationConfig.model_fields["schedule"].default:
+    if schedule == of.model_fields["schedule"].default:
         return
     import dagster as dg  # slow to import, and seldom needed
 
@@ -186,7 +188,7 @@ def _check_schedule(path: Path, schedule: str) -> None:
         dg.ScheduleDefinition(name="schedule", job_name="job", cron_schedule=schedule)
     except dg.DagsterInvalidDefinitionError as error:
         raise InputError(
-            f'{path}: key "schedule": "{schedule}" is not a cron line of five fields'
+            f'{path}: key "{key}": "{schedule}" is not a cron line of five fields'
         ) from error
 
 

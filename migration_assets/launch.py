@@ -11,7 +11,7 @@ import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,7 +117,7 @@ def launch(
     # Step processes of the multiprocess executor find the migrations by it.
     os.environ[homes.VARIABLE] = str(migration.home)
     run_id = run_id or str(uuid.uuid4())
-    with run_lock.held(migration, run_id), instance(migration.home) as dagster:
+    with _lock(migration, job_name, run_id), instance(migration.home) as dagster:
         job = _job(migration, job_name, worker)
         run = dagster.create_run_for_job(
             job.get_definition(),
@@ -138,6 +138,12 @@ def launch(
     if lost is not None:
         failures.append(lost)
     return RunOutcome(run.run_id, status.value, folder, tuple(failures))
+
+
+def _lock(migration: homes.Migration, job_name: str, run_id: str) -> AbstractContextManager[None]:
+    if job_name in Keys(migration.name).beside:
+        return nullcontext()
+    return run_lock.held(migration, run_id)
 
 
 def _job(migration: homes.Migration, name: str, worker: ExpectationsWorker | None) -> IJob:

@@ -14,8 +14,9 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
 from migration_assets import backup_store
-from migration_assets.backup import DUMP, read
+from migration_assets.backup import DUMP, place_of, read, target_of
 from migration_assets.core.backup import Backup, Drill
+from migration_assets.core.cutover_config import STAGING
 from migration_assets.core.results import to_json
 from migration_assets.errors import InputError
 from migration_assets.home import Migration
@@ -54,7 +55,7 @@ def drill(
     """
     started = time.monotonic()
     what = f"the restore drill of backup {backup.id}"
-    place = backup_store.folder(migration, backup.environment) / backup.id
+    place = place_of(migration, backup.environment, backup.id)
     with backup_store.locked(migration, backup.environment):
         # With the lock: it is not dropped meanwhile.
         read(migration, backup.environment, backup.id)
@@ -90,24 +91,54 @@ def drill(
     return result
 
 
+def places(migration: Migration, environment: str) -> list[Target]:
+    """Where a backup may be restored: beside what it is of, or else where rehearsals go."""
+    names = dict.fromkeys((environment, STAGING))
+    return [target_of(migration, name) for name in names]
+
+
+def verdict(drill: Drill) -> str:
+    """What came of a drill, in one line."""
+    if drill.passed:
+        return (
+            f"backup {drill.backup} of {drill.environment} restores: {drill.tables} tables, "
+            f"{drill.rows:,} rows, every digest equal, in {drill.restore_seconds:.1f} s "
+            f"({drill.seconds:.1f} s with checksums and comparison)"
+        )
+    more = f"; and {len(drill.problems) - 3} more" if len(drill.problems) > 3 else ""
+    return (
+        f"backup {drill.backup} of {drill.environment} does not restore: "
+        f"{'; '.join(drill.problems[:3])}{more}; make another one"
+    )
+
+
 def _choose(places: Sequence[Target], backup: Backup) -> tuple[Target, sql.Composable, int]:
     """The first server on which a database can be made, how it is to sort, and its version."""
     reasons = []
-    for number, target in enumerate(places):
-        with session(target, "the look at the target") as connection, connection.cursor() as cursor:
-            version = connection.server_version // 10_000
-            if version < backup.server:
-                reasons.append(f"{target.location} is of version {version}")
-            elif not scratch.may_create(cursor):
-                cursor.execute("SELECT current_user")
-                [role] = marker.one(cursor)
-                reasons.append(
-                    f'role "{role}" may make no database at {target.location} (ALTER ROLE '
-                    f'"{role}" CREATEDB)'
-                )
-            else:
-                own = number == 0
-                return target, scratch.locale_of(cursor) if own else scratch.PLAIN, version
+    for target in places:
+        try:
+            with session(target, "the look at a server") as connection:
+                version = connection.server_version // 10_000
+                with connection.cursor() as cursor:
+                    able = scratch.may_create(cursor)
+                    cursor.execute("SELECT current_user")
+                    [role] = marker.one(cursor)
+                    own = target.location == backup.location
+                    locale = scratch.locale_of(cursor) if own else scratch.PLAIN
+        except InputError as error:
+            reasons.append(str(error))
+            continue
+        if version < backup.server:
+            reasons.append(
+                f"{target.location} is of version {version}, the backup of {backup.server}"
+            )
+        elif not able:
+            reasons.append(
+                f'role "{role}" may make no database at {target.location} (ALTER ROLE "{role}" '
+                "CREATEDB)"
+            )
+        else:
+            return target, locale, version
     raise InputError(f"backup {backup.id} can not be restored anywhere: {'; '.join(reasons)}")
 
 

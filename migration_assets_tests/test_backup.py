@@ -13,10 +13,14 @@ from psycopg2 import sql
 
 from migration_assets import backup, backup_store, restore_drill
 from migration_assets import home as homes
+from migration_assets.assets.keys import Keys
+from migration_assets.cli import run
 from migration_assets.core.backup import Backup, Contents, Drill
 from migration_assets.core.naming import quote
+from migration_assets.definitions import assemble
 from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.home import Migration
+from migration_assets.launch import instance
 from migration_assets.postgres import contents, embedded, pg_tools
 from migration_assets.postgres.connect import Target
 from migration_assets.progress import Progress
@@ -258,3 +262,43 @@ def test_kept_are_the_newest_of_each_reason_and_the_newest_that_was_restored(
         InputError, match=f'"nothing" is no backup of staging of shop; .* {more[1].id}'
     ):
         backup.find(migration, STAGING, "nothing")
+
+
+def test_the_commands_and_the_schedule_do_the_same_by_jobs(
+    migration: Migration,
+    role: Role,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def said(*arguments: str) -> tuple[int, str]:
+        code = run(list(arguments))
+        return code, "".join(capsys.readouterr())
+
+    monkeypatch.setenv(homes.VARIABLE, str(migration.home))
+    code, text = said("restore-drill", "shop")
+    assert code == 2 and "there is no backup of staging of shop: make one with" in text
+    with instance(migration.home) as dagster:
+        job = assemble([migration]).resolve_job_def("shop_backup")
+        tags = {"dagster/schedule_name": "shop_backup"}
+        assert job.execute_in_process(instance=dagster, tags=tags).success
+    assert backup_store.ids(migration, STAGING) == []  # nothing was live
+    code, text = said("backup", "shop")
+    assert code == 2 and "has no tables: there is nothing to back up" in text
+
+    change(role.url, "CREATE SCHEMA {0}; CREATE TABLE {0}.t AS SELECT 1 AS n")
+    code, text = said("backup", "shop")
+    (newest,) = backup_store.ids(migration, STAGING)
+    assert code == 0 and f"Backup {newest} of staging" in text and "1 tables, 1 rows" in text
+    code, text = said("restore-drill", "shop", "--backup", newest[:9])
+    assert code == 0 and f"backup {newest} of staging restores: 1 tables, 1 rows" in text
+    (dump,) = (backup.place_of(migration, STAGING, newest) / "dump").glob("*.dat.gz")
+    dump.unlink()
+    code, text = said("restore-drill", "shop", "--json")
+    assert code == 1 and f"file dump/{dump.name} is missing" in text
+    with instance(migration.home) as dagster:
+        key = Keys("shop").backups(STAGING)
+        made = dagster.fetch_materializations(key, limit=9).records
+        drills = dagster.fetch_observations(key, limit=9).records
+        values = made[0].asset_materialization.metadata
+        assert (len(made), len(drills)) == (1, 2) and values["backup"].value == newest
+    assert list((migration.folder / "runs").iterdir()) == []

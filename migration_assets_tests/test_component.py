@@ -89,15 +89,17 @@ def test_content_blocks_constraints_and_structure_blocks_the_swap(migration):
     assert waits["shop_staging_report"] == {"shop_staging_swap"}
 
 
-def test_jobs_and_a_schedule_that_is_stopped(migration):
+def test_jobs_and_schedules_that_are_stopped(migration):
     definitions = assemble([migration])
     repository = definitions.get_repository_def()
     names = {job.name for job in repository.get_all_jobs()} - {"__ASSET_JOB"}
-    assert names == {"shop_rehearsal", "shop_refresh_catalog"}
-    (schedule,) = repository.schedule_defs
-    assert schedule.name == "shop_nightly_rehearsal"
-    assert schedule.cron_schedule == "0 2 * * *"
-    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+    beside = {"shop_refresh_catalog", "shop_backup", "shop_restore_drill"}
+    assert names == {"shop_rehearsal", *beside}
+    schedules = {schedule.name: schedule for schedule in repository.schedule_defs}
+    crons = {name: schedule.cron_schedule for name, schedule in schedules.items()}
+    assert crons == {"shop_nightly_rehearsal": "0 2 * * *", "shop_backup": "0 3 * * *"}
+    stopped = dg.DefaultScheduleStatus.STOPPED
+    assert all(schedule.default_status is stopped for schedule in schedules.values())
 
 
 def test_true_names_are_in_the_metadata(migration):
@@ -106,10 +108,11 @@ def test_true_names_are_in_the_metadata(migration):
     assert node.metadata["dagster/table_name"] == "shop.order items"
 
 
-def test_without_state_there_is_only_the_job_that_makes_it(migration):
+def test_without_state_there_are_no_assets_but_the_job_that_makes_it(migration):
     migration.state.unlink()
     repository = assemble([migration]).get_repository_def()
-    assert [job.name for job in repository.get_all_jobs()] == ["shop_refresh_catalog"]
+    names = {job.name for job in repository.get_all_jobs()}
+    assert names == {"shop_refresh_catalog", "shop_backup", "shop_restore_drill"}
 
 
 def test_making_definitions_does_not_open_the_source(migration, tmp_path):

@@ -101,6 +101,25 @@ class Keys:
         """The job that reads the catalog and the profile again."""
         return f"{self.name}_refresh_catalog"
 
+    @property
+    def backup(self) -> str:
+        """The job that backs up what is live."""
+        return f"{self.name}_backup"
+
+    @property
+    def restore_drill(self) -> str:
+        """The job that restores a backup into a database of its own."""
+        return f"{self.name}_restore_drill"
+
+    @property
+    def beside(self) -> tuple[str, str]:
+        """The jobs that need not wait for a run that is under way, nor it for them."""
+        return self.backup, self.restore_drill
+
+    def backups(self, target: str) -> dg.AssetKey:
+        """The backups of a target environment."""
+        return dg.AssetKey([self.name, "backups", target])
+
 
 def environment_of(migration: str, job: str) -> str:
     """The target environment that a job of ``migration`` works in, unless its assets say more."""

@@ -22,6 +22,7 @@ class _Lazy(click.Group):
 
     modules = (
         "approve",
+        "backup",
         "baseline",
         "cutover",
         "export-csv",
@@ -32,6 +33,7 @@ class _Lazy(click.Group):
         "preflight",
         "provision",
         "rehearse",
+        "restore-drill",
         "resume",
         "schema-diff",
         "status",
