@@ -68,7 +68,9 @@ def target_of(migration: Migration, environment: str) -> Target:
     if environment not in config.targets:
         raise InputError(f"{migration.defs_yaml} has no targets: {environment}")
     schema = config.schema_of(environment)
-    return resolve_target(config.targets[environment], schema, migration.folder, migration.home)
+    return resolve_target(
+        config.targets[environment], schema, migration.folder, migration.home, environment
+    )
 
 
 def is_live(target: Target) -> bool:
@@ -111,7 +113,7 @@ def back_up(
         connection.cursor() as cursor,
     ):
         version = connection.server_version // 10_000
-        tool = pg_tools.find("pg_dump", version)
+        tool = pg_tools.find("pg_dump", version, connection.info.ssl_in_use)
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         cursor.execute(STATE)
         made_at, snapshot = marker.one(cursor)

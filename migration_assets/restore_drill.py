@@ -6,6 +6,7 @@ import re
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,8 +42,7 @@ def drill(
     Args:
         migration: the migration.
         backup: which backup.
-        places: targets on whose servers the database may be made, the first on which this role
-            may is taken.
+        places: as for :func:`place_for`.
         progress: shown table by table, as stage ``restore drill``.
 
     Returns:
@@ -59,15 +59,14 @@ def drill(
     with backup_store.locked(migration, backup.environment):
         # With the lock: it is not dropped meanwhile.
         read(migration, backup.environment, backup.id)
-        server, locale, version = _choose(places, backup)
-        tool = pg_tools.find("pg_restore", max(version, backup.tool))
+        server = place_for(places, backup.server, backup.tool)
         problems = backup_store.damaged(place, backup.files)
         checked = time.monotonic()
         restored, found = checked, None
         if not problems:
-            with scratch.empty_database(server, locale) as database:
+            with scratch.empty_database(server.target, server.locale) as database:
                 problems += _restore(
-                    tool, place / DUMP, database, backup, migration.config.backup.jobs, what
+                    server.tool, place / DUMP, database, backup, migration.config.backup.jobs, what
                 )
                 restored = time.monotonic()
                 with session(database, what) as connection, connection.cursor() as cursor:
@@ -78,7 +77,7 @@ def drill(
             backup=backup.id,
             environment=backup.environment,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
-            location=server.location,
+            location=server.target.location,
             problems=tuple(problems[:LISTED]),
             tables=len(found.tables) if found else 0,
             rows=found.rows if found else 0,
@@ -112,34 +111,52 @@ def verdict(drill: Drill) -> str:
     )
 
 
-def _choose(places: Sequence[Target], backup: Backup) -> tuple[Target, sql.Composable, int]:
-    """The first server on which a database can be made, how it is to sort, and its version."""
+@dataclass(frozen=True)
+class Server:
+    """Where a backup can be restored: a target on it, its locale, and the program that does it."""
+
+    target: Target
+    locale: sql.Composable
+    tool: pg_tools.Tool
+
+
+def place_for(places: Sequence[Target], version: int, tool: int) -> Server:
+    """The first server on which this role may make a database that takes a backup.
+
+    Args:
+        places: targets on the servers; the first is where the backup is from.
+        version: major version of that server.
+        tool: major version of the ``pg_dump`` that makes, or made, the backup.
+
+    Raises:
+        InputError: there is none; the message says of each why, or there is no ``pg_restore``.
+    """
     reasons = []
     for target in places:
         try:
             with session(target, "the look at a server") as connection:
-                version = connection.server_version // 10_000
+                found = connection.server_version // 10_000
+                encrypted = connection.info.ssl_in_use
                 with connection.cursor() as cursor:
                     able = scratch.may_create(cursor)
                     cursor.execute("SELECT current_user")
                     [role] = marker.one(cursor)
-                    own = target.location == backup.location
+                    own = target == places[0]
                     locale = scratch.locale_of(cursor) if own else scratch.PLAIN
         except InputError as error:
             reasons.append(str(error))
             continue
-        if version < backup.server:
-            reasons.append(
-                f"{target.location} is of version {version}, the backup of {backup.server}"
-            )
+        if found < version:
+            reasons.append(f"{target.location} is of version {found}, the backup of {version}")
         elif not able:
             reasons.append(
                 f'role "{role}" may make no database at {target.location} (ALTER ROLE "{role}" '
                 "CREATEDB)"
             )
         else:
-            return target, locale, version
-    raise InputError(f"backup {backup.id} can not be restored anywhere: {'; '.join(reasons)}")
+            program = pg_tools.find("pg_restore", max(found, tool), encrypted)
+            return Server(target, locale, program)
+    raise InputError(f"a backup can not be restored anywhere: {'; '.join(reasons)}")
 
 
 def _restore(

@@ -17,12 +17,14 @@ from migration_assets.assets.keys import Keys
 from migration_assets.cli import run
 from migration_assets.core.backup import Backup, Contents, Drill
 from migration_assets.core.naming import quote
+from migration_assets.core.preflight import Finding, Verdict
 from migration_assets.definitions import assemble
 from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.home import Migration
 from migration_assets.launch import instance
 from migration_assets.postgres import contents, embedded, pg_tools
-from migration_assets.postgres.connect import Target
+from migration_assets.postgres.connect import Target, connect
+from migration_assets.preflight import backups
 from migration_assets.progress import Progress
 from migration_assets_tests.conftest import Role
 from migration_assets_tests.postgres_tables import ask
@@ -95,6 +97,15 @@ def change(url: str, statement: str) -> None:
     ask(url, sql.SQL(statement).format(sql.Identifier(SCHEMA)))
 
 
+def preflight_of(migration: Migration, url: str) -> list[Finding]:
+    connection = connect(url)
+    try:
+        target = backup.target_of(migration, STAGING)
+        return list(backups.look(connection, migration, STAGING, target))
+    finally:
+        connection.close()
+
+
 def scratch_databases(url: str) -> list[str]:
     return ask(url, "SELECT datname FROM pg_database WHERE datname LIKE 'migration_assets_%'")
 
@@ -155,6 +166,9 @@ def test_an_extension_that_a_role_may_not_make_is_named_and_another_server_will_
     with pytest.raises(InputError, match=rf'role "{role.name}" may make no database at .*CREATEDB'):
         drill(migration, made)
     assert drill(migration, made, role.url, database).passed
+    looked_at = {f.name: f for f in preflight_of(migration, role.url)}
+    assert looked_at["backup"].verdict is Verdict.GO
+    assert looked_at["restore drill"].verdict is Verdict.NO_GO
 
 
 def test_one_changed_value_changes_the_digest_and_another_order_of_rows_does_not(
@@ -196,6 +210,8 @@ def test_the_program_that_fits_the_server_is_taken(
     found = [pg_tools.find("pg_dump", version).path.parent.name for version in (14, 15, 17)]
     assert found == [tmp_path.name, "b", "a"]
     assert pg_tools.find("pg_dump", 18).path == embedded.program("pg_dump")
+    with pytest.raises(InputError, match=r"pg_dump is of version 17, the server of 18"):
+        pg_tools.find("pg_dump", 18, encrypted=True)  # the bundled one knows no TLS
     with pytest.raises(InputError, match=r"is of version 18, the server of 99: install the client"):
         pg_tools.find("pg_dump", 99)
     monkeypatch.setattr(embedded, "PACKAGE", "not_installed")

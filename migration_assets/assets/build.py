@@ -9,6 +9,7 @@ from migration_assets.assets.finish import finish_assets
 from migration_assets.assets.keys import Keys
 from migration_assets.assets.load import load_assets
 from migration_assets.assets.run import run_resource
+from migration_assets.backup_jobs import backup_job, backup_schedule, restore_drill_job
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.failure_sensor import failure_sensor
 from migration_assets.home import TARGET, Migration
@@ -27,8 +28,11 @@ def build(migration: Migration, state: State | None) -> dg.Definitions:
     """
     keys = Keys(migration.name)
     resources: dict[str, dg.ResourceDefinition] = {keys.run_resource: run_resource(migration)}
+    backups = backup_job(migration)
+    beside = [refresh_job(migration), backups, restore_drill_job(migration)]
+    nightly = backup_schedule(migration, backups)
     if state is None:
-        return dg.Definitions(jobs=[refresh_job(migration)], resources=resources)
+        return dg.Definitions(jobs=beside, schedules=[nightly], resources=resources)
     resources[keys.expectations_resource] = checks.expectations_resource()
     plan = state.plan(migration.config.plan)
     job = rehearsal_job(migration, TARGET)
@@ -39,8 +43,8 @@ def build(migration: Migration, state: State | None) -> dg.Definitions:
         asset_checks += checks.table_checks(migration, state, plan, target)
         asset_checks.append(checks.structure_checks(migration, target))
     asset_checks += application_checks(migration, TARGET)
-    jobs = [job, refresh_job(migration)]
-    schedules = [nightly_rehearsal(migration, job)]
+    jobs = [job, *beside]
+    schedules = [nightly_rehearsal(migration, job), nightly]
     if PRODUCTION in migration.config.targets:
         # What only rehearses waits for none of it.
         from migration_assets.assets.approval import approval_asset, approval_job

@@ -26,7 +26,8 @@ class DatabaseMigrationComponent(dg.StateBackedComponent, MigrationConfig, dg.Re
     - the assets ``constraints`` (with the blocking checks ``schema``, ``keys`` and
       ``references``), ``swap`` and ``report`` of the target,
     - the jobs ``<name>_rehearsal`` and ``<name>_refresh_catalog``,
-    - the schedule ``<name>_nightly_rehearsal``, stopped by default.
+    - the jobs ``<name>_backup`` and ``<name>_restore_drill``,
+    - the schedules ``<name>_nightly_rehearsal`` and ``<name>_backup``, stopped by default.
 
     The attributes are those of :class:`~migration_assets.core.config.MigrationConfig`. The cached
     state is in ``state/state.json`` beside ``defs.yaml``; making definitions never opens the

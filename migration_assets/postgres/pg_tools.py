@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -55,17 +55,18 @@ class Tool:
     version: int
 
 
-def find(name: str, least: int) -> Tool:
+def find(name: str, least: int, encrypted: bool = False) -> Tool:
     """The program that fits a server best: of its own version, else of the next later one.
 
     Args:
         name: ``pg_dump`` or ``pg_restore``.
         least: the major version of the server; an older program refuses to work with it.
+        encrypted: the server is reached by TLS, of which the bundled programs know nothing.
 
     Raises:
         InputError: there is none, or only older ones.
     """
-    there = list(_installed(name))
+    there = list(_installed(name, bundled=not encrypted))
     fitting = [tool for tool in there if tool.version >= least]
     if fitting:
         return min(fitting, key=lambda tool: tool.version)  # the first of equals
@@ -75,9 +76,10 @@ def find(name: str, least: int) -> Tool:
             f"{newest.path} is of version {newest.version}, the server of {least}: install the "
             f"client programs of PostgreSQL {least} or later (postgresql-client-{least})"
         )
+    also = " that knows TLS" if encrypted else ""
     raise InputError(
-        f"there is no {name} on this machine: install the client programs of PostgreSQL {least} "
-        f"or later (postgresql-client-{least})"
+        f"there is no {name}{also} on this machine: install the client programs of PostgreSQL "
+        f"{least} or later (postgresql-client-{least})"
     )
 
 
@@ -193,10 +195,10 @@ def _complaints(text: str, password: str | None) -> Iterator[str]:
         yield redact(message.replace(password, "***") if password else message)
 
 
-def _installed(name: str) -> Iterator[Tool]:
+def _installed(name: str, bundled: bool) -> Iterator[Tool]:
     """All programs of that name on this machine, those that the user prefers first."""
     seen = set()
-    for path in _candidates(name):
+    for path in _candidates(name, bundled):
         real = path.resolve()
         if real in seen or not os.access(path, os.X_OK):
             continue
@@ -206,7 +208,7 @@ def _installed(name: str) -> Iterator[Tool]:
             yield Tool(path, version)
 
 
-def _candidates(name: str) -> Iterator[Path]:
+def _candidates(name: str, bundled: bool) -> Iterator[Path]:
     on_path = shutil.which(name)
     if on_path:
         yield Path(on_path)
@@ -218,10 +220,9 @@ def _candidates(name: str) -> Iterator[Path]:
     for pattern in FOLDERS:
         for folder in sorted(glob(pattern)):
             yield Path(folder) / name
-    try:
-        yield embedded.program(name)
-    except InputError:
-        return  # it is an optional place to look at
+    if bundled:
+        with suppress(InputError):  # it is an optional place to look at
+            yield embedded.program(name)
 
 
 def _version(path: Path) -> int | None:

@@ -12,9 +12,11 @@ from dataclasses import replace
 from typing import TypeVar
 from uuid import uuid4
 
+import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
+from migration_assets.errors import InputError
 from migration_assets.postgres import connect
 from migration_assets.postgres.connect import Target
 
@@ -47,21 +49,36 @@ def empty_database(server: Server, locale: sql.Composable = PLAIN) -> Iterator[S
     Args:
         server: a database of a server on which this role may make another one.
         locale: of :func:`locale_of`.
+
+    Raises:
+        InputError: the server does not answer, or refuses to make one.
+        BrokenOffError: it was lost, or its disk is full.
     """
     name = f"{PREFIX}{uuid4().hex[:12]}"
     connection = connect.connect(server, application_name=name)
     connection.autocommit = True
     try:
-        with connection.cursor() as cursor:
+        with (
+            connect.broken_off("the work in a database of its own", server),
+            connection.cursor() as cursor,
+        ):
             cursor.execute(LEFT)
             for (left,) in cursor.fetchall():
                 _drop(cursor, left)
-            # Not the usual template: it may hold what somebody has put there.
-            cursor.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE template0 {}").format(
-                    sql.Identifier(name), locale
+            try:
+                # Not the usual template: it may hold what somebody has put there.
+                cursor.execute(
+                    sql.SQL("CREATE DATABASE {} TEMPLATE template0 {}").format(
+                        sql.Identifier(name), locale
+                    )
                 )
-            )
+            except psycopg2.Error as error:
+                if connect.is_lost(error):
+                    raise
+                raise InputError(
+                    f"no database can be made at {connection.info.host or 'localhost'}: "
+                    f"{error.diag.message_primary or error}"
+                ) from error
             try:
                 yield _named(server, name)
             finally:

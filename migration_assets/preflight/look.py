@@ -14,7 +14,7 @@ from migration_assets.errors import InputError, MigrationError
 from migration_assets.home import Migration
 from migration_assets.postgres import app_rights, tls
 from migration_assets.postgres.connect import Target, parameters, resolve_target, session
-from migration_assets.preflight import database, room, staged
+from migration_assets.preflight import backups, database, room, staged
 from migration_assets.preflight.staged import Staged
 
 
@@ -100,6 +100,8 @@ def _target(
             yield from database.look(
                 connection, migration, environment, target, rehearsed, sizes, run_id
             )
+            if environment == PRODUCTION:
+                yield from backups.look(connection, migration, environment, target)
         app_role = migration.config.app_role
         if app_role is not None:
             yield from _app_role(target, app_role)
