@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from migration_assets import extract
+from migration_assets import extract, source_state
 from migration_assets.ahead import taken_over
 from migration_assets.assets.existing import drop_built, existing_structure
 from migration_assets.assets.keys import Keys, batches, op_names
@@ -203,10 +203,8 @@ def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
         folder.write_result("source", "all", source_result(source.kind, snapshot))
         catalog = reader.catalog()
         folder.write_catalog(catalog)
-        if run.environment == PRODUCTION:
-            # Before the rows are read: what is written meanwhile must be seen.
-            standing = reader.standing(catalog, lasting=True)
-            folder.write_result("standing", "all", standing)
+        # Before the rows are read: what is written meanwhile must be seen.
+        source_state.keep(folder, reader, catalog, lasting=run.environment == PRODUCTION)
         run.note_seconds("snapshot", started)
         _check_known(run, catalog, slugs)
         structure = existing_structure(run, catalog)
