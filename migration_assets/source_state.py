@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from migration_assets.core.catalog import Catalog
-from migration_assets.core.standing import Movement, Standing
+from migration_assets.core.standing import Movement, Position, Standing
 from migration_assets.errors import NotProvenError
+from migration_assets.home import Migration
+from migration_assets.retention import run_folders
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources.base import SnapshotReader, Source
 
@@ -17,6 +19,15 @@ def keep(folder: RunFolder, reader: SnapshotReader, catalog: Catalog, *, lasting
 def kept(folder: RunFolder) -> Standing | None:
     """What the run's snapshot left behind, None for a run that read no source."""
     return folder.read_result("standing", "all", Standing)
+
+
+def last_read(migration: Migration) -> Position | None:
+    """Where the source stood when the newest run read it, None if no run has."""
+    for folder in run_folders(migration):
+        standing = kept(folder)
+        if standing is not None:
+            return standing.position
+    return None
 
 
 def moved_since(source: Source, standing: Standing, folder: RunFolder) -> Movement | None:

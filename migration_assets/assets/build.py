@@ -15,6 +15,7 @@ from migration_assets.failure_sensor import failure_sensor
 from migration_assets.home import TARGET, Migration
 from migration_assets.jobs import refresh_job, rehearsal_job
 from migration_assets.schedules import nightly_rehearsal
+from migration_assets.source_sensor import source_changed
 from migration_assets.state import State
 
 
@@ -60,6 +61,6 @@ def build(migration: Migration, state: State | None) -> dg.Definitions:
         asset_checks=asset_checks,
         jobs=jobs,
         schedules=schedules,
-        sensors=failure_sensor(migration),
+        sensors=[source_changed(migration, job), *failure_sensor(migration)],
         resources=resources,
     )

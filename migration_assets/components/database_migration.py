@@ -27,7 +27,8 @@ class DatabaseMigrationComponent(dg.StateBackedComponent, MigrationConfig, dg.Re
       ``references``), ``swap`` and ``report`` of the target,
     - the jobs ``<name>_rehearsal`` and ``<name>_refresh_catalog``,
     - the jobs ``<name>_backup`` and ``<name>_restore_drill``,
-    - the schedules ``<name>_nightly_rehearsal`` and ``<name>_backup``, stopped by default.
+    - the schedules ``<name>_nightly_rehearsal`` and ``<name>_backup``, and the sensor
+      ``<name>_source_changed``, stopped by default.
 
     The attributes are those of :class:`~migration_assets.core.config.MigrationConfig`. The cached
     state is in ``state/state.json`` beside ``defs.yaml``; making definitions never opens the

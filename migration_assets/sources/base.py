@@ -19,6 +19,10 @@ BATCH_ROWS = 32_768
 """Rows of one raw batch: large enough to be fast, small enough to keep memory flat."""
 
 
+POSITION_BYTES = 4 << 30
+"""Most bytes that are read to tell where a source stands, while a sensor waits for it."""
+
+
 class LanesMissing(Exception):
     """Values were found that no requested lane carries; read the table again with wider lanes."""
 

@@ -20,7 +20,7 @@ from migration_assets.core.standing import (
     movement,
 )
 from migration_assets.errors import InputError
-from migration_assets.sources.base import Snapshot
+from migration_assets.sources.base import POSITION_BYTES, Snapshot
 from migration_assets.sources.csv import contents
 from migration_assets.sources.csv.contents import Contents, Stamp
 from migration_assets.sources.csv.files import CsvFile
@@ -140,6 +140,8 @@ class CsvSource:
         if before is not None and before.token == token:
             return before
         found = contents.look(self._place)
+        if sum(file.path.stat().st_size for file in found.files.values()) > POSITION_BYTES:
+            return Position(token)
         stamps = {table: contents.stamp(file) for table, file in found.files.items()}
         return Position(token, contents.identity(stamps, found.manifest, self._place))
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from migration_assets.core.catalog import Catalog
 from migration_assets.core.standing import Movement, Position, Standing
 from migration_assets.errors import InputError
-from migration_assets.sources.base import Snapshot
+from migration_assets.sources.base import POSITION_BYTES, Snapshot
 from migration_assets.sources.sqlite import header, position, snapshot
 from migration_assets.sources.sqlite.connect import input_error, open_read_only
 from migration_assets.sources.sqlite.reader import SQLiteReader, passed_path
@@ -127,6 +127,8 @@ class SQLiteSource:
         token = self._token()
         if before is not None and before.token == token:
             return before
+        if self.path.stat().st_size > POSITION_BYTES:
+            return Position(token)
         with self._copy(scratch) as copy:
             return Position(token, snapshot.content_id(copy))
 
