@@ -67,9 +67,14 @@ def _busy(migration: Migration, instance: dg.DagsterInstance) -> str | None:
         return f"{migration.name} is {paused}"
     run = run_lock.under_way(migration)
     if run is None:
-        wanted = dg.RunsFilter(statuses=_WAITING, tags={"migration": migration.name})
-        run = next((waiting.run_id for waiting in instance.get_runs(wanted, limit=1)), None)
+        waiting = instance.get_runs(dg.RunsFilter(statuses=_WAITING))
+        run = next((one.run_id for one in waiting if _is_of(migration, one)), None)
     return None if run is None else f"a run is under way or waits ({run}); looked at again after it"
+
+
+def _is_of(migration: Migration, run: dg.DagsterRun) -> bool:
+    rehearsal = Keys(migration.name).rehearsal
+    return run.job_name == rehearsal or run.tags.get("migration") == migration.name
 
 
 _POSITION: TypeAdapter[Position] = TypeAdapter(Position)

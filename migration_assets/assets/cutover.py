@@ -6,14 +6,13 @@ from typing import Any
 
 import dagster as dg
 
-from migration_assets import cutover, gate, history
+from migration_assets import cutover, gate, history, source_state
 from migration_assets.assets.keys import GATE, Keys
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.evidence import Evidence
 from migration_assets.core.history import Change, Cutover
 from migration_assets.core.results import SourceResult, StepResult, SwapResult
-from migration_assets.core.standing import Standing
 from migration_assets.cutover import Place
 from migration_assets.errors import NotProvenError
 from migration_assets.home import Migration
@@ -235,7 +234,7 @@ def _require(run: Run, plan_digest: str, found: Sequence[Change]) -> None:
 
 def _standing_still(run: Run) -> Callable[[], None]:
     """What proves, each time it is called, that the source has not moved since the snapshot."""
-    before = run.folder.read_result("standing", "all", Standing)
+    before = source_state.kept(run.folder)
 
     def still() -> None:
         if before is None:
