@@ -47,19 +47,24 @@ def prune(migration: Migration, current: str, warn: Callable[[str], None]) -> li
     return dropped
 
 
-def _unneeded(migration: Migration, current: str) -> Iterator[RunFolder]:
-    folders = run_folders(migration)
+def live_folders(migration: Migration) -> dict[str, str]:
+    """Environment -> the newest run that went live there, as far as there are folders."""
     live: dict[str, str] = {}
-    for folder in folders:
+    for folder in run_folders(migration):
         if (folder.path / "results" / "swap" / "all.json").exists():
             target = folder.read_result("target", "all", TargetResult)
             live.setdefault(target.environment if target else STAGING, folder.path.name)
-    kept = {current, *live.values()}
+    return live
+
+
+def _unneeded(migration: Migration, current: str) -> Iterator[RunFolder]:
+    folders = run_folders(migration)
+    kept = {current, *live_folders(migration).values()}
     others = [folder for folder in folders if folder.path.name not in kept]
     for folder in others:
         if not under_way(folder) and len(kept) < migration.config.keep_runs:
             kept.add(folder.path.name)
-    needed = {name for folder in folders if folder.path.name in kept for name in _origins(folder)}
+    needed = {name for folder in folders if folder.path.name in kept for name in origins(folder)}
     for folder in others:
         if folder.path.name not in kept | needed and not under_way(folder):
             yield folder
@@ -79,6 +84,6 @@ def under_way(folder: RunFolder) -> bool:
     return not folder.evidence.exists() and time.time() - folder.path.stat().st_mtime < _DAY
 
 
-def _origins(folder: RunFolder) -> set[str]:
+def origins(folder: RunFolder) -> set[str]:
     """The runs that extracted what this one loaded."""
     return {Path(pin.read_text()).name for pin in (folder.path / "origin").glob("*")}

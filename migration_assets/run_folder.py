@@ -116,6 +116,11 @@ class RunFolder:
         """The result for people."""
         return self.path / "report.html"
 
+    @property
+    def purged(self) -> results.PurgeResult | None:
+        """When the rows of the run were removed, None if they are as the run left them."""
+        return self.read_result("purged", "all", results.PurgeResult)
+
     def write_text(self, name: str, text: str) -> Path:
         """Write ``name`` below the folder atomically (0600) and return its path."""
         target = self.path / name

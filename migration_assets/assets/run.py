@@ -150,7 +150,10 @@ def run_resource(migration: Migration) -> dg.ResourceDefinition:
     def run(context: Any) -> Iterator[Run]:
         run_id = continued_run(context.instance, context.run)
         with run_lock.held(migration, context.run.run_id):
-            folder = migration.run_folder(run_id).create()
+            folder = migration.run_folder(run_id)
+            if (gone := folder.purged) is not None:
+                raise InputError(f"run {run_id} was purged at {gone.at}: start a new run")
+            folder.create()
             progress = Progress(
                 folder.path / "progress", context.log.info, pause.marker(migration.folder)
             )

@@ -62,6 +62,8 @@ def extract_folder(
 
 def _manifest(folder: RunFolder, slug: str) -> Manifest | None:
     """A manifest that is proof; one with mismatches is kept for the evidence only."""
+    if folder.purged:
+        return None
     manifest = folder.read_result("extract", slug, Manifest)
     return manifest if manifest is not None and not manifest.mismatches else None
 

@@ -32,6 +32,7 @@ class _Lazy(click.Group):
         "plan",
         "preflight",
         "provision",
+        "purge",
         "rehearse",
         "restore-drill",
         "resume",

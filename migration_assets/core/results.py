@@ -337,6 +337,21 @@ class StepResult:
 
 
 @dataclass(frozen=True)
+class PurgeResult:
+    """The rows of the run were removed (stage ``purged``, slug ``all``).
+
+    Attributes:
+        at: when, ISO 8601 in UTC.
+        files: that were removed.
+        bytes: that were freed.
+    """
+
+    at: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class StageResult:
     """Wall seconds of one whole stage (stage ``stages``, slug: its name), over all its tables."""
 
