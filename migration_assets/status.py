@@ -77,7 +77,7 @@ def _live(migration: Migration, environment: str) -> Live:
     if config.url == "embedded" and not embedded.status(migration.home).running:
         return Live(environment, schema, problem=_NOT_STARTED)
     try:
-        target = resolve_target(config, schema, migration.folder, migration.home)
+        target = resolve_target(config, schema, migration.folder, migration.home, environment)
         with (
             session(target, "the look at the target") as connection,
             connection.cursor() as cursor,

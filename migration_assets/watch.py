@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 
+import psycopg2
 from pydantic import TypeAdapter
 
 from migration_assets import history, watch_figures
@@ -19,10 +20,12 @@ from migration_assets.core import results
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.history import Cutover
 from migration_assets.core.results import LoadResult
-from migration_assets.core.watch import MEASURES, Baseline, Counters, Look, Measure
-from migration_assets.errors import InputError
+from migration_assets.core.standing import Position, Standing
+from migration_assets.core.watch import MEASURES, Baseline, Counters, Look, Measure, Seen
+from migration_assets.errors import InputError, MigrationError
 from migration_assets.home import Migration
 from migration_assets.postgres.connect import resolve_target, session
+from migration_assets.watch_figures import Figure
 from migration_assets.watch_plots import plots
 
 STATEMENT_SECONDS = 60
@@ -57,17 +60,12 @@ def look(migration: Migration) -> Look:
     if cutover is None:
         raise InputError(f"{migration.name} has not gone live: there is nothing to watch")
     config = migration.config
-    schema = config.schema_of(PRODUCTION)
-    target = resolve_target(config.targets[PRODUCTION], schema, migration.folder, migration.home)
     baseline = _baseline(migration, cutover)
-    place = _path(migration, cutover.run_id, "counters.json")
-    before = results.from_json(Counters, place.read_bytes()) if place.exists() else None
-    with session(target, "the look at production") as connection, connection.cursor() as cursor:
-        connection.autocommit = True  # what the role may not do spoils nothing else
-        cursor.execute("SET statement_timeout = %s", (f"{STATEMENT_SECONDS}s",))
-        figures, counters = watch_figures.figures(cursor, schema, baseline, before)
-        cursor.execute("SET statement_timeout = 0")
-        connection.autocommit = False
+    place = _path(migration, cutover.run_id, "seen.json")
+    before = results.from_json(Seen, place.read_bytes()) if place.exists() else None
+    writes, position = _source_writes(migration, baseline, before)
+    figures, counters = _production(migration, baseline, before.counters if before else None)
+    figures = {"source_writes": writes, **figures}
     limits = {name: kind.limit for name, kind in MEASURES.items()} | config.watch.thresholds
     found = Look(
         datetime.now(UTC).isoformat(timespec="seconds"),
@@ -75,10 +73,57 @@ def look(migration: Migration) -> Look:
             Measure(name, value, limits[name], detail) for name, (value, detail) in figures.items()
         ),
     )
-    _write(place, results.to_json(counters))
+    _write(place, results.to_json(Seen(counters, position, writes)))
     with _opened(_path(migration, cutover.run_id, "jsonl"), os.O_APPEND) as file:
         file.write(_LOOK.dump_json(found).decode() + "\n")
     return found
+
+
+def _production(
+    migration: Migration, baseline: Baseline, before: Counters | None
+) -> tuple[dict[str, Figure], Counters]:
+    """The figures of the target.
+
+    Raises:
+        InputError: it can not be used.
+        BrokenOffError: it was lost.
+    """
+    config = migration.config
+    schema = config.schema_of(PRODUCTION)
+    target = resolve_target(
+        config.targets[PRODUCTION], schema, migration.folder, migration.home, PRODUCTION
+    )
+    try:
+        with session(target, "the look at production") as connection:
+            connection.autocommit = True  # what the role may not do spoils nothing else
+            with connection.cursor() as cursor:
+                cursor.execute("SET statement_timeout = %s", (f"{STATEMENT_SECONDS}s",))
+                return watch_figures.figures(cursor, schema, baseline, before)
+    except psycopg2.Error as error:
+        line = str(error).partition("\n")[0]
+        raise InputError(f'schema "{schema}" at {target.location}: {line}') from error
+
+
+def _source_writes(
+    migration: Migration, baseline: Baseline, before: Seen | None
+) -> tuple[Figure, Position | None]:
+    """Whether somebody still writes to the old database, and where that stands now."""
+    if baseline.source is None:
+        return (None, "the cutover left no record of where the source stood"), None
+    snapshot = migration.run_folder(baseline.run_id).snapshot
+    if not snapshot.exists():
+        snapshot = _path(migration, baseline.run_id, "snapshot")
+    source = migration.source()
+    try:
+        position = source.position(before.source if before else None, snapshot.parent)
+        if before and before.source and before.source.same_as(position):
+            return before.writes, position
+        moved = source.moved_since(baseline.source, snapshot)
+    except MigrationError as error:
+        return (None, f"the source can not be asked: {error}"), None
+    if moved is None:
+        return (0.0, "the source is as it was"), position
+    return (float(len(moved.tables) or 1), moved.line), position
 
 
 def looks(migration: Migration) -> list[Look]:
@@ -113,7 +158,7 @@ def _baseline(migration: Migration, cutover: Cutover) -> Baseline:
     loads = folder.read_results("load", LoadResult)
     names = {table.slug: table.name for table in folder.plan().tables} if folder.has_plan else {}
     rows = {name: loads[slug].rows for slug, name in names.items() if slug in loads}
-    made = Baseline(cutover.run_id, rows)
+    made = Baseline(cutover.run_id, rows, folder.read_result("standing", "all", Standing))
     _write(place, results.to_json(made))
     return made
 

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,10 @@ def migration(
     loaded.defs_yaml.write_text(text.replace("    staging:\n", production + "    staging:\n"))
     changed = homes.load(home, "shop")
     (folder,) = (loaded.folder / "runs").iterdir()
+    # As a cutover leaves it.
+    with closing(changed.source().take_snapshot(tmp_path / "snapshot.db")) as reader:
+        standing = reader.standing(reader.catalog(), lasting=True)
+    changed.run_folder(folder.name).write_result("standing", "all", standing)
     history.write_cutover(
         changed,
         Cutover(
@@ -89,6 +94,7 @@ def test_looks_tell_what_goes_wrong_in_production(
     )
     code, measures, failed = look(capsys)
     assert (code, failed) == (0, set())
+    assert measures["source_writes"]["detail"] == "the source is as it was"
     assert measures["rows_lost"]["value"] == 0
     assert "0 rows more in all than at the cutover" in measures["rows_lost"]["detail"]
     assert measures["sequence_headroom"]["value"] > 0.99
@@ -96,6 +102,9 @@ def test_looks_tell_what_goes_wrong_in_production(
     assert measures["replication_lag"]["detail"] == "there is no standby"
     assert "pg_stat_statements" in measures["slow_statements"]["detail"]
 
+    with sqlite3.connect(migration.config.source.removeprefix("sqlite:///")) as old:
+        old.execute("INSERT INTO users VALUES (400, 'a late one', NULL)")
+    old.close()
     ask(
         database,
         "DELETE FROM live.users WHERE id BETWEEN 100 AND 149;"
@@ -123,6 +132,7 @@ def test_looks_tell_what_goes_wrong_in_production(
     idle.close()
     assert code == 1
     assert failed == {
+        "source_writes",
         "rows_lost",
         "sequence_headroom",
         "sequences_behind",
@@ -132,6 +142,7 @@ def test_looks_tell_what_goes_wrong_in_production(
         "connections",
         "dead_rows",
     }
+    assert 'table "users" holds 1 rows more' in measures["source_writes"]["detail"]
     assert 'table "users": 153 of 203' in measures["rows_lost"]["detail"]
     assert measures["sequences_behind"]["detail"] == '"order items.id"'
     assert "tiny.id comes to 30,001" in measures["sequence_headroom"]["detail"]

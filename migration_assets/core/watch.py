@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from migration_assets.core.standing import Position, Standing
+
 
 @dataclass(frozen=True)
 class MeasureKind:
@@ -177,7 +179,29 @@ class Counters:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What went live: table (name in PostgreSQL) -> rows."""
+    """What went live.
+
+    Attributes:
+        run_id: of the cutover.
+        rows: table (name in PostgreSQL) -> rows.
+        source: where the source stood, None if the cutover left no record of it.
+    """
 
     run_id: str
     rows: dict[str, int]
+    source: Standing | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was found at a look, and makes the next one cheaper or comparable.
+
+    Attributes:
+        counters: of PostgreSQL.
+        source: where the source stood, None if it could not be asked.
+        writes: tables of it that had moved since its snapshot, and what is said about them.
+    """
+
+    counters: Counters
+    source: Position | None
+    writes: tuple[float | None, str]

@@ -6,6 +6,7 @@ out, and the answer says so: ``pg_monitor`` shows all of it.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,9 +99,10 @@ def row_counts(cursor: Cursor, schema: str, tables: list[str]) -> dict[str, int]
     for name, planned, alive in cursor.fetchall():
         counts[name] = alive or planned
         if max(planned, alive) <= EXACT_ROWS:
-            query = sql.SQL("SELECT count(*) FROM {}")
-            cursor.execute(query.format(sql.Identifier(schema, name)))
-            counts[name] = one(cursor)[0]
+            query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, name))
+            with suppress(psycopg2.errors.QueryCanceled):  # it took too long
+                cursor.execute(query)
+                counts[name] = one(cursor)[0]
     return counts
 
 
