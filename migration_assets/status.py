@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import psutil
 import psycopg2
 
-from migration_assets import gate, history, pause, run_lock, watch
+from migration_assets import backup, backup_store, gate, history, pause, run_lock, watch
 from migration_assets.core import window
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.history import Outcome
 from migration_assets.core.results import TargetResult
 from migration_assets.core.status import (
+    Backups,
     Gate,
     Live,
     PastRun,
@@ -62,6 +63,7 @@ def look(migration: Migration, live: Sequence[Live] | None = None) -> Status:
         runs=tuple(_past(outcome) for outcome in ended[:RUNS]),
         live=tuple(look_at_targets(migration) if live is None else live),
         gate=_gate(migration, now),
+        backups=tuple(_backups(migration)),
         watch=_watch(migration),
     )
 
@@ -188,6 +190,15 @@ def _gate(migration: Migration, now: datetime) -> Gate | None:
         window_open=is_open,
         opens_at=opens.isoformat() if opens else None,
     )
+
+
+def _backups(migration: Migration) -> Iterator[Backups]:
+    for kind in (*migration.config.targets, "source"):
+        ids = backup_store.ids(migration, kind)
+        drills = ((name, backup.read_drill(migration, kind, name)) for name in ids)
+        restored = next((name for name, drill in drills if drill and drill.passed), None)
+        if ids:
+            yield Backups(kind, len(ids), ids[0], restored)
 
 
 def _watch(migration: Migration) -> Watch | None:

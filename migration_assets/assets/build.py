@@ -46,21 +46,24 @@ def build(migration: Migration, state: State | None) -> dg.Definitions:
     asset_checks += application_checks(migration, TARGET)
     jobs = [job, *beside]
     schedules = [nightly_rehearsal(migration, job), nightly]
+    sensors = [source_changed(migration, job), *failure_sensor(migration)]
     if PRODUCTION in migration.config.targets:
         # What only rehearses waits for none of it.
+        from migration_assets.approval_sensor import approval_sensor
         from migration_assets.assets.approval import approval_asset, approval_job
         from migration_assets.assets.cutover import cutover_assets, cutover_job
         from migration_assets.assets.watch import watch_asset, watch_job, watch_schedule
 
         assets += [approval_asset(migration), *cutover_assets(migration), watch_asset(migration)]
-        looking = watch_job(migration)
-        jobs += [approval_job(migration), cutover_job(migration), looking]
+        live, looking = cutover_job(migration), watch_job(migration)
+        jobs += [approval_job(migration), live, looking]
         schedules.append(watch_schedule(migration, looking))
+        sensors.append(approval_sensor(migration, live))
     return dg.Definitions(
         assets=assets,
         asset_checks=asset_checks,
         jobs=jobs,
         schedules=schedules,
-        sensors=[source_changed(migration, job), *failure_sensor(migration)],
+        sensors=sensors,
         resources=resources,
     )

@@ -114,6 +114,9 @@ def _shown(found: Status) -> Iterator[RenderableType]:
             yield Text(
                 f"  ready for the cutover, by {found.gate.approved_by}{opens}", style="green"
             )
+    for each in found.backups:
+        drill = f", {each.restored} was restored" if each.restored else ""
+        yield Text(f"  {each.kept} backups of {each.kind}, the newest {each.newest}{drill}")
     if found.watch:
         word = "is well" if not found.watch.failed else "has bad signs"
         style = "red" if found.watch.failed else "green"

@@ -96,6 +96,19 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Backups:
+    """The backups of one kind (an environment, or ``source``), by id: it is when they were made.
+
+    ``restored`` is the newest that was restored and was what it must be, None without any.
+    """
+
+    kind: str
+    kept: int
+    newest: str
+    restored: str | None
+
+
+@dataclass(frozen=True)
 class Watch:
     """The last look at production; ``failed`` has a line for each figure beyond its limit."""
 
@@ -118,4 +131,5 @@ class Status:
     runs: tuple[PastRun, ...]
     live: tuple[Live, ...]
     gate: Gate | None
+    backups: tuple[Backups, ...]
     watch: Watch | None
