@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from migration_assets.assets.run import continued_run
+from migration_assets.core.results import StepFailure
+from migration_assets.errors import BrokenOffError, InputError, NotProvenError
 from migration_assets.home import Migration
 
+_ERRORS = (BrokenOffError, InputError, NotProvenError)
 _EVERY = 15
 """Seconds between two looks."""
 _WILL_RETRY = "dagster/will_retry"
@@ -38,13 +41,25 @@ def failure_sensor(migration: Migration) -> list[dg.SensorDefinition]:
             run.run_id,
             run.job_name,
             datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), UTC),
-            " ".join((context.failure_event.message or "").split()),
+            _said(run.job_name, context.failure_event),
             record.dagster_run.tags.get(_WILL_RETRY) == "true",
         )
         for problem in notify.send(config, document, migration.folder):
             context.log.warning(problem)
 
     return [failure]
+
+
+def _said(job: str, event: dg.DagsterEvent) -> StepFailure:
+    """What Dagster says of a failure: its first cause, if that is known."""
+    message, code = event.message or "the run failed", BrokenOffError.exit_code
+    error = event.job_failure_data.error
+    while error is not None:
+        message, kind = error.message, error.cls_name
+        code = next((e.exit_code for e in _ERRORS if e.__name__ == kind), code)
+        error = error.cause
+    line = " ".join(message.split())
+    return StepFailure(job, line.partition("Error: ")[2] or line, code)
 
 
 def _is_of(migration: Migration, run: dg.DagsterRun) -> bool:

@@ -18,6 +18,8 @@ from migration_assets import commands
 from migration_assets.command_output import Mask, secrets_in
 from migration_assets.core.cutover_config import NotifyConfig
 from migration_assets.core.evidence import Evidence, Verdict
+from migration_assets.core.results import StepFailure
+from migration_assets.errors import BrokenOffError
 from migration_assets.home import Migration
 from migration_assets.run_folder import RunFolder
 
@@ -32,7 +34,7 @@ def failed_run(
     run_id: str,
     job: str,
     began: datetime,
-    said: str,
+    said: StepFailure,
     retried: bool,
 ) -> dict[str, Any]:
     """The document about a run that failed; nothing secret is in it.
@@ -43,12 +45,14 @@ def failed_run(
         run_id: Dagster's id of it.
         job: name of its job.
         began: when it was started, with a time zone.
-        said: what Dagster says of the failure, used where the run left no evidence.
+        said: what Dagster says of the failure, for a run that left no evidence.
         retried: True if the rest of it will be done again.
     """
     evidence = _evidence(folder, began)
-    run = evidence.run if evidence else None
-    reasons: Sequence[str] = run.reasons if run else ()
+    reasons: Sequence[str] = evidence.run.reasons if evidence else ()
+    code = evidence.run.exit_code if evidence else said.exit_code
+    lost = code == BrokenOffError.exit_code
+    verdict = Verdict.BROKEN_OFF if lost else Verdict.NOT_PROVEN
     mask = Mask(*secrets_in(os.environ))
     return {
         "event": "run_failed",
@@ -56,9 +60,9 @@ def failed_run(
         "environment": evidence.target.name if evidence else None,
         "job": job,
         "run_id": run_id,
-        "verdict": run.verdict.value if run else Verdict.BROKEN_OFF.value,
-        "exit_code": run.exit_code if run else 3,
-        "reasons": [mask.masked(reason) for reason in reasons or [said]][:_REASONS],
+        "verdict": (evidence.run.verdict if evidence else verdict).value,
+        "exit_code": code,
+        "reasons": [mask.masked(reason) for reason in reasons or [said.message]][:_REASONS],
         "started_at": began.isoformat(timespec="seconds"),
         "retried": retried,
         "report": str(folder.report) if evidence else None,

@@ -37,3 +37,13 @@ def note_failure(context: Any, exit_code: int) -> None:
     if MOST in context.run.tags:
         worth = exit_code == BrokenOffError.exit_code
         context.instance.add_run_tags(context.run.run_id, {AFTER_STEPS: str(worth).lower()})
+
+
+def refuse(context: Any) -> None:
+    """Let a run that could not begin not be retried: what is in its way stays for a while.
+
+    Args:
+        context: that of the run's resource.
+    """
+    if MOST in context.run.tags:
+        context.instance.add_run_tags(context.run.run_id, {MOST: "0"})

@@ -12,6 +12,7 @@ from migration_assets.assets.keys import Keys
 from migration_assets.core.standing import Position
 from migration_assets.errors import MigrationError
 from migration_assets.home import Migration
+from migration_assets.retries import retry_tags
 
 _WAITING = [
     dg.DagsterRunStatus.QUEUED,
@@ -44,7 +45,8 @@ def source_changed(migration: Migration, job: Any) -> dg.SensorDefinition:
             )
         if any(now.same_as(one) for one in known):
             return dg.SensorResult(skip_reason="the source has not changed", cursor=cursor)
-        request = dg.RunRequest(tags={"migration/started_by": name})
+        tags = {"migration/started_by": name, **retry_tags(migration.config.retries)}
+        request = dg.RunRequest(tags=tags)
         return dg.SensorResult(run_requests=[request], cursor=cursor)
 
     return dg.SensorDefinition(

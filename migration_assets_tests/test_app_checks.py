@@ -14,7 +14,7 @@ import dagster as dg
 import psycopg2
 import pytest
 
-from migration_assets import history, notify, ui
+from migration_assets import history, notify, run_lock, ui
 from migration_assets.app_checks import run_all
 from migration_assets.core.cutover_config import NotifyConfig
 from migration_assets.core.evidence import Evidence, Verdict
@@ -77,6 +77,17 @@ def make(tmp_path: Path) -> Callable[[str, str], Migration]:
     return made
 
 
+def tell(migration: Migration, run: dg.DagsterRun) -> None:
+    """Let the sensor see that a run failed, as the daemon does."""
+    with instance(migration.home) as dagster:
+        failure = dagster.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)[0]
+        assert failure.dagster_event is not None
+        context = dg.build_run_status_sensor_context(
+            "shop_failure", failure.dagster_event, dagster, run
+        ).for_run_failure()
+        assemble([migration]).resolve_sensor_def("shop_failure")(context)
+
+
 def test_a_rehearsal_on_which_the_application_fails_is_not_proven_and_is_told(
     pg_server: Server,
     make: Callable[[str, str], Migration],
@@ -117,13 +128,7 @@ def test_a_rehearsal_on_which_the_application_fails_is_not_proven_and_is_told(
         assert found.event is not None and found.event.dagster_event is not None
         evaluation = found.event.dagster_event.asset_check_evaluation_data
         assert not evaluation.passed and evaluation.description == problem
-        failure = dagster.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)[0]
-        assert failure.dagster_event is not None
-        context = dg.build_run_status_sensor_context(
-            "shop_failure", failure.dagster_event, dagster, run
-        ).for_run_failure()
-        assemble([migration]).resolve_sensor_def("shop_failure")(context)
-
+    tell(migration, run)
     [(path, document)] = told
     assert path == "/hook?key=secret-of-ours"
     assert json.loads((migration.folder / "told.json").read_text()) == document
@@ -159,6 +164,17 @@ def test_a_rehearsal_on_which_the_application_fails_is_not_proven_and_is_told(
     # In production they are a step, which names all that failed.
     with pytest.raises(NotProvenError, match='"live" ended with exit code 1, and said nothing'):
         run_all(migration.config, "production", folder, {})
+
+    # A run that can not even begin is told as well, and not tried again.
+    told.clear()
+    with run_lock.held(migration, "other"):
+        run = attempts.scheduled(migration, "shop_rehearsal", {**tags, "migration": "shop"})
+    assert run.tags["dagster/will_retry"] == "false"
+    tell(migration, run)
+    [(_, document)] = told
+    assert (document["exit_code"], document["report"]) == (2, None)
+    [reason] = document["reasons"]
+    assert reason.startswith('another run of migration "shop" is under way')
 
 
 TRAP = """

@@ -25,6 +25,12 @@ from migration_assets_tests.small_shop import configure, make_source
 from migration_assets_tests.test_swap_gate import tables
 
 ONE = "  gate: {rehearsals: 1}\n"
+SMOKE = """
+  app_checks:
+    - name: served
+      command: 'cat app.log; grep "$DATABASE_URL" app.env && echo smoke-$DATABASE_SCHEMA >>app.log'
+      environments: [production]
+"""
 
 
 @pytest.fixture
@@ -61,6 +67,7 @@ def names(url: str, schema: str) -> list[str]:
 def test_a_cutover_goes_live_step_by_step(
     migration: Migration, tmp_path: Path, pg_url: str, schema: str, capsys
 ) -> None:
+    migration = configure(migration, SMOKE)
     outcome, evidence = cut_over(migration)
     assert evidence.run.exit_code == 1
     assert "the cutover is refused: the source was never read" in evidence.run.reasons[0]
@@ -83,7 +90,9 @@ def test_a_cutover_goes_live_step_by_step(
     assert evidence.run.verdict is Verdict.PROVEN
     assert evidence.target.name == "production"
     assert names(pg_url, schema) == ["Ada", "Bob", "Zoë"]
-    assert done(migration) == ["stop", "start", "traffic"]
+    assert done(migration) == ["stop", "start", f"smoke-{schema}", "traffic"]
+    (smoke,) = evidence.app_checks
+    assert smoke.passed and "start" in smoke.output
     assert f"search_path%3D%22{schema}%22" in (migration.folder / "app.env").read_text()
     assert evidence.cutover is not None
     assert [step.name for step in evidence.cutover.steps] == list(cutover.STEPS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ from migration_assets.errors import BrokenOffError, InputError, MigrationError, 
 from migration_assets.home import Migration
 from migration_assets.postgres.connect import Target, resolve_target
 from migration_assets.progress import Progress
-from migration_assets.retries import note_failure
+from migration_assets.retries import note_failure, refuse
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources.base import SnapshotReader
 
@@ -149,10 +149,15 @@ def run_resource(migration: Migration) -> dg.ResourceDefinition:
     @dg.resource(description=f"The run of migration {migration.name}: folder, targets, progress.")
     def run(context: Any) -> Iterator[Run]:
         run_id = continued_run(context.instance, context.run)
-        with run_lock.held(migration, context.run.run_id):
-            folder = migration.run_folder(run_id)
-            if (gone := folder.purged) is not None:
-                raise InputError(f"run {run_id} was purged at {gone.at}: start a new run")
+        with ExitStack() as held:
+            try:
+                held.enter_context(run_lock.held(migration, context.run.run_id))
+                folder = migration.run_folder(run_id)
+                if (gone := folder.purged) is not None:
+                    raise InputError(f"run {run_id} was purged at {gone.at}: start a new run")
+            except InputError:
+                refuse(context)
+                raise
             folder.create()
             progress = Progress(
                 folder.path / "progress", context.log.info, pause.marker(migration.folder)
