@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.evidence import Evidence, Verdict
 from migration_assets.core.history import QUARANTINE, Approval, Change, Cutover, Outcome, Record
+from migration_assets.core.rollback import Rollback
 from migration_assets.errors import InputError
 from migration_assets.home import Migration
 
@@ -91,6 +92,24 @@ def cutovers(migration: Migration) -> list[Cutover]:
     """All cutovers that went live, the newest first."""
     found = _read(migration, "cutovers", Cutover)
     return sorted(found, key=lambda cutover: cutover.live_at, reverse=True)
+
+
+def write_rollback(migration: Migration, rollback: Rollback) -> None:
+    """Keep, or replace, a rollback; the cutover that it took back says so from then on."""
+    _write(migration, "rollbacks", rollback.id, rollback)
+    if rollback.swap is None or rollback.drill:
+        return
+    for cutover in cutovers(migration):
+        if cutover.run_id == rollback.run and cutover.rolled_back_at is None:
+            write_cutover(
+                migration, cutover.model_copy(update={"rolled_back_at": rollback.started_at})
+            )
+
+
+def rollbacks(migration: Migration) -> list[Rollback]:
+    """All rollbacks and their drills, the newest first."""
+    found = _read(migration, "rollbacks", Rollback)
+    return sorted(found, key=lambda rollback: rollback.started_at, reverse=True)
 
 
 def folder(migration: Migration, kind: str = "") -> Path:

@@ -118,14 +118,14 @@ def test_a_policy_made_while_the_swap_waits_is_not_lost(
 ) -> None:
     run(database, "shop", tmp_path, "r1")
     run(database, "shop", tmp_path, "r2", swapped=False)
-    lock, late = swaps._lock, ["CREATE POLICY late ON shop.a USING (id = 1)"]
+    lock, late = swaps.lock_tables, ["CREATE POLICY late ON shop.a USING (id = 1)"]
 
     def lock_later(*args: object) -> None:
         if late:
             ask(database, late.pop())
         lock(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(swaps, "_lock", lock_later)
+    monkeypatch.setattr(swaps, "lock_tables", lock_later)
     assert swaps.swap(Target(database, "shop"), "shop__in_r2", "shop", "r2").attempts == 2
     assert [row[1] for row in ask(database, POLICIES, "shop")] == ["late"]
 

@@ -36,6 +36,7 @@ class _Lazy(click.Group):
         "rehearse",
         "restore-drill",
         "resume",
+        "rollback",
         "schema-diff",
         "status",
         "ui",

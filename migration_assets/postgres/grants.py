@@ -2,10 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
 KEYWORDS = {"r": "TABLE", "p": "TABLE", "v": "TABLE", "m": "TABLE", "S": "SEQUENCE"}
+
+
+@dataclass(frozen=True)
+class _Right:
+    """One right of a role (None for PUBLIC) on a relation, one of its columns, or the schema."""
+
+    privilege: str
+    kind: str
+    relation: str | None
+    role: str | None
+    column: str | None = None
+    option: bool = False
+
+    def granted(self, schema: str) -> sql.Composed:
+        """The statement that grants it in ``schema``."""
+        return sql.SQL("GRANT {} TO {}{}").format(
+            self._what(schema),
+            _role(self.role),
+            sql.SQL(" WITH GRANT OPTION" if self.option else ""),
+        )
+
+    def revoked(self, schema: str) -> sql.Composed:
+        """The statement that takes it away in ``schema``."""
+        return sql.SQL("REVOKE {} FROM {} CASCADE").format(self._what(schema), _role(self.role))
+
+    def _what(self, schema: str) -> sql.Composed:
+        privilege: sql.Composable = sql.SQL(self.privilege)
+        if self.column is not None:
+            privilege = sql.SQL("{} ({})").format(privilege, sql.Identifier(self.column))
+        place = [schema] if self.relation is None else [schema, self.relation]
+        return sql.SQL("{} ON {} {}").format(privilege, sql.SQL(self.kind), sql.Identifier(*place))
 
 
 def carry_over(cursor: Cursor, live: str, incoming: str, *, schema_too: bool) -> list[sql.Composed]:
@@ -21,15 +54,33 @@ def carry_over(cursor: Cursor, live: str, incoming: str, *, schema_too: bool) ->
         incoming: the schema that gets them.
         schema_too: also the rights on the schema itself and its default privileges.
     """
-    statements = _relation_grants(cursor, live, incoming) + _column_grants(cursor, live, incoming)
+    rights = _on_relations(cursor, live, incoming) + _on_columns(cursor, live, incoming)
+    statements = [right.granted(incoming) for right in rights]
     statements += _owners(cursor, live, incoming)
     if schema_too:
         statements += _default_privileges(cursor, live, incoming)
-        statements += _schema_grants(cursor, live, incoming)
+        statements += [right.granted(incoming) for right in _on_schema(cursor, live)]
+        statements += _schema_owner(cursor, live, incoming)
     return statements
 
 
-def _relation_grants(cursor: Cursor, live: str, incoming: str) -> list[sql.Composed]:
+def withdraw(cursor: Cursor, live: str, former: str, *, schema_too: bool) -> list[sql.Composed]:
+    """The statements that take the rights from ``former`` that ``live`` does not give any more.
+
+    For tables that come back: what was revoked since they were live must not come back with them.
+    Arguments as for :func:`carry_over`.
+    """
+    now = _on_relations(cursor, live, former) + _on_columns(cursor, live, former)
+    before = _on_relations(cursor, former, live) + _on_columns(cursor, former, live)
+    if schema_too:
+        now += _on_schema(cursor, live)
+        before += _on_schema(cursor, former)
+    kept = {replace(right, option=False) for right in now}
+    return [right.revoked(former) for right in before if replace(right, option=False) not in kept]
+
+
+def _on_relations(cursor: Cursor, live: str, incoming: str) -> list[_Right]:
+    """Rights on the relations of ``live`` that are in ``incoming`` as well."""
     cursor.execute(
         """
         SELECT c.relkind, c.relname, a.privilege_type, a.is_grantable, a.grantee,
@@ -44,18 +95,12 @@ def _relation_grants(cursor: Cursor, live: str, incoming: str) -> list[sql.Compo
         (_regnamespace(cursor, live), _regnamespace(cursor, incoming)),
     )
     return [
-        _grant(
-            sql.SQL(privilege),
-            sql.SQL(KEYWORDS[kind]),
-            sql.Identifier(incoming, name),
-            role,
-            option,
-        )
+        _Right(privilege, KEYWORDS[kind], name, role, option=option)
         for kind, name, privilege, option, _, role in cursor.fetchall()
     ]
 
 
-def _column_grants(cursor: Cursor, live: str, incoming: str) -> list[sql.Composed]:
+def _on_columns(cursor: Cursor, live: str, incoming: str) -> list[_Right]:
     cursor.execute(
         """
         SELECT c.relname, t.attname, a.privilege_type, a.is_grantable,
@@ -73,13 +118,7 @@ def _column_grants(cursor: Cursor, live: str, incoming: str) -> list[sql.Compose
         (_regnamespace(cursor, live), _regnamespace(cursor, incoming)),
     )
     return [
-        _grant(
-            sql.SQL("{} ({})").format(sql.SQL(privilege), sql.Identifier(column)),
-            sql.SQL("TABLE"),
-            sql.Identifier(incoming, table),
-            role,
-            option,
-        )
+        _Right(privilege, "TABLE", table, role, column, option)
         for table, column, privilege, option, role in cursor.fetchall()
     ]
 
@@ -119,7 +158,7 @@ def _owners(cursor: Cursor, live: str, incoming: str) -> list[sql.Composed]:
     return lend + given + take
 
 
-def _schema_grants(cursor: Cursor, live: str, incoming: str) -> list[sql.Composed]:
+def _on_schema(cursor: Cursor, live: str) -> list[_Right]:
     cursor.execute(
         """
         SELECT a.privilege_type, a.is_grantable,
@@ -129,23 +168,25 @@ def _schema_grants(cursor: Cursor, live: str, incoming: str) -> list[sql.Compose
         """,
         (live,),
     )
-    statements = [
-        _grant(sql.SQL(privilege), sql.SQL("SCHEMA"), sql.Identifier(incoming), role, option)
+    return [
+        _Right(privilege, "SCHEMA", None, role, option=option)
         for privilege, option, role in cursor.fetchall()
     ]
+
+
+def _schema_owner(cursor: Cursor, live: str, incoming: str) -> list[sql.Composed]:
     cursor.execute(
         "SELECT pg_get_userbyid(o.nspowner) FROM pg_namespace o JOIN pg_namespace i ON i.nspname "
         "= %s"
         " WHERE o.nspname = %s AND o.nspowner <> i.nspowner",
         (incoming, live),
     )
-    for (owner,) in cursor.fetchall():
-        statements.append(
-            sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(
-                sql.Identifier(incoming), sql.Identifier(owner)
-            )
+    return [
+        sql.SQL("ALTER SCHEMA {} OWNER TO {}").format(
+            sql.Identifier(incoming), sql.Identifier(owner)
         )
-    return statements
+        for (owner,) in cursor.fetchall()
+    ]
 
 
 def _default_privileges(cursor: Cursor, live: str, incoming: str) -> list[sql.Composed]:
@@ -172,18 +213,6 @@ def _default_privileges(cursor: Cursor, live: str, incoming: str) -> list[sql.Co
         )
         for creator, kind, privilege, option, role in cursor.fetchall()
     ]
-
-
-def _grant(
-    privilege: sql.Composable,
-    kind: sql.Composable,
-    name: sql.Composable,
-    role: str | None,
-    option: bool,
-) -> sql.Composed:
-    return sql.SQL("GRANT {} ON {} {} TO {}{}").format(
-        privilege, kind, name, _role(role), sql.SQL(" WITH GRANT OPTION" if option else "")
-    )
 
 
 def _role(role: str | None) -> sql.Composable:

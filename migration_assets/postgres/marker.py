@@ -24,13 +24,14 @@ class Role(StrEnum):
     INCOMING = "incoming"
     LIVE = "live"
     PREVIOUS = "previous"
+    ROLLED_BACK = "rolled back"
 
 
 @dataclass(frozen=True)
 class Mark:
     """The comment on one of our schemas.
 
-    ``taken_at`` is when the snapshot in a live schema was taken, ISO 8601; it is no part of what
+    ``taken_at`` is when the snapshot in it was taken, ISO 8601; it is no part of what
     makes two marks equal.
     """
 

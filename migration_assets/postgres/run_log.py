@@ -17,6 +17,8 @@ from migration_assets.postgres import marker
 SCHEMA = "migration_assets"
 LIVE = "live"
 """Outcome of a run whose tables went live."""
+REPLACED = "replaced"
+"""Outcome of a run whose tables went live, and are gone."""
 
 
 def ensure_log(connection: Connection) -> None:
@@ -90,6 +92,15 @@ def record_run(
             ),
             (value, run_id),
         )
+
+
+def forget_live(cursor: Cursor, schema: str, migration: str) -> None:
+    """Let no earlier run count as live in ``schema``: its tables were replaced, then put aside."""
+    cursor.execute(
+        "UPDATE migration_assets.runs SET outcome = %s"
+        " WHERE migration = %s AND target_schema = %s AND outcome = %s",
+        (REPLACED, migration, schema, LIVE),
+    )
 
 
 def has_log(cursor: Cursor) -> bool:

@@ -45,6 +45,18 @@ def row_security(cursor: Cursor, live: str, incoming: str) -> list[Step]:
     return steps
 
 
+def replaced(cursor: Cursor, live: str, former: str) -> list[Step]:
+    """What gives tables and views of ``former`` the row security of those of ``live`` alone.
+
+    For tables that come back: what they had when they were live goes, if it is another one.
+    """
+    wanted = row_security(cursor, live, former)
+    had = row_security(cursor, former, former)
+    if [step.statement for step in wanted] == [step.statement for step in had]:
+        return []
+    return _cleared(cursor, live, former) + wanted
+
+
 def publications(cursor: Cursor, live: str, incoming: str, *, schema_too: bool) -> list[Step]:
     """What puts tables of ``incoming`` into the publications of those of ``live``, instead of them.
 
@@ -149,6 +161,37 @@ def _policies(cursor: Cursor, live: str, incoming: str) -> list[Step]:
                 "change or drop the policy",
             )
         )
+    return steps
+
+
+def _cleared(cursor: Cursor, live: str, former: str) -> list[Step]:
+    """What takes policies and flags from tables of ``former`` that are in ``live`` as well."""
+    cursor.execute(
+        """
+        SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity,
+               ARRAY(SELECT p.polname::text FROM pg_policy p WHERE p.polrelid = c.oid ORDER BY 1)
+        FROM pg_class c
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_class l ON l.relname = c.relname AND l.relkind IN ('r', 'p')
+        JOIN pg_namespace m ON m.oid = l.relnamespace
+        WHERE n.nspname = %s AND m.nspname = %s AND c.relkind IN ('r', 'p')
+        ORDER BY c.relname
+        """,
+        (former, live),
+    )
+    steps = []
+    for table, enabled, forced, policies in cursor.fetchall():
+        name = sql.Identifier(former, table)
+        gone = [
+            sql.SQL("DROP POLICY {} ON {}").format(sql.Identifier(policy), name)
+            for policy in policies
+        ] + [
+            sql.SQL("ALTER TABLE {} {} ROW LEVEL SECURITY").format(name, sql.SQL(how))
+            for how, there in (("DISABLE", enabled), ("NO FORCE", forced))
+            if there
+        ]
+        what = f'row security of table "{live}"."{table}"'
+        steps += [Step(statement, what, "switch it off") for statement in gone]
     return steps
 
 

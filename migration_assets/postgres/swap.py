@@ -31,8 +31,13 @@ from migration_assets.postgres import (
 )
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.marker import Mark, Role
-from migration_assets.postgres.parts import set_schema_of_parts
 from migration_assets.postgres.patience import PATIENCE_SECONDS, limit_locks, patiently
+from migration_assets.postgres.relations import (
+    lock_tables,
+    own_relations,
+    rename_schema,
+    set_schema,
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,13 @@ class _Swap:
     first: bool
     moves: bool
     previous_run: str | None
+    previous_taken_at: str | None
     built: bool
+
+    @property
+    def previous_mark(self) -> Mark:
+        """The mark of what is kept."""
+        return Mark(self.migration, self.previous_run or "", Role.PREVIOUS, self.previous_taken_at)
 
 
 def previous_schema(schema: str) -> str:
@@ -254,6 +265,7 @@ def _look(
         first=not there or (moves and not owned),
         moves=moves,
         previous_run=run_log.last_live(cursor, live, migration) or (mark.run if mark else None),
+        previous_taken_at=mark.taken_at if mark else None,
         built=built,
     )
 
@@ -261,7 +273,7 @@ def _look(
 def _exchange(cursor: Cursor, plan: _Swap) -> None:
     limit_locks(cursor)
     if marker.schema_exists(cursor, plan.previous):
-        _rename_schema(cursor, plan.previous, plan.obsolete)
+        rename_schema(cursor, plan.previous, plan.obsolete)
     if plan.moves:
         _move(cursor, plan)
     else:
@@ -271,14 +283,12 @@ def _exchange(cursor: Cursor, plan: _Swap) -> None:
 def _rename(cursor: Cursor, plan: _Swap) -> None:
     if not plan.first:
         secured = _carry_over(cursor, plan)
-        tables = _own_relations(cursor, plan.live, "rp", None)
-        _lock(cursor, plan.live, [name for name, _ in tables], "SHARE ROW EXCLUSIVE")
+        tables = own_relations(cursor, plan.live, "rp", None)
+        lock_tables(cursor, plan.live, [name for name, _ in tables], "SHARE ROW EXCLUSIVE")
         _check_unchanged(cursor, plan, secured)
-        _rename_schema(cursor, plan.live, plan.previous)
-        marker.write_mark(
-            cursor, plan.previous, Mark(plan.migration, plan.previous_run or "", Role.PREVIOUS)
-        )
-    _rename_schema(cursor, plan.incoming, plan.live)
+        rename_schema(cursor, plan.live, plan.previous)
+        marker.write_mark(cursor, plan.previous, plan.previous_mark)
+    rename_schema(cursor, plan.incoming, plan.live)
     mark = Mark(plan.migration, plan.run_id, Role.LIVE, plan.taken_at)
     marker.write_mark(cursor, plan.live, mark)
 
@@ -287,16 +297,14 @@ def _move(cursor: Cursor, plan: _Swap) -> None:
     if not plan.first:
         owned = run_log.own_objects(cursor, plan.live, plan.migration)
         secured = _carry_over(cursor, plan)
-        relations = _own_relations(cursor, plan.live, "rpv", owned)
-        _lock(cursor, plan.live, [name for name, _ in relations], "ACCESS EXCLUSIVE")
+        relations = own_relations(cursor, plan.live, "rpv", owned)
+        lock_tables(cursor, plan.live, [name for name, _ in relations], "ACCESS EXCLUSIVE")
         _check_unchanged(cursor, plan, secured)
         cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(plan.previous)))
-        marker.write_mark(
-            cursor, plan.previous, Mark(plan.migration, plan.previous_run or "", Role.PREVIOUS)
-        )
-        _set_schema(cursor, relations, plan.live, plan.previous)
-    incoming = _own_relations(cursor, plan.incoming, "rpv", None)
-    _set_schema(cursor, incoming, plan.incoming, plan.live)
+        marker.write_mark(cursor, plan.previous, plan.previous_mark)
+        set_schema(cursor, relations, plan.live, plan.previous)
+    incoming = own_relations(cursor, plan.incoming, "rpv", None)
+    set_schema(cursor, incoming, plan.incoming, plan.live)
     # RESTRICT: whatever was left behind stops the swap.
     cursor.execute(sql.SQL("DROP SCHEMA {} RESTRICT").format(sql.Identifier(plan.incoming)))
 
@@ -324,49 +332,6 @@ def _check_unchanged(cursor: Cursor, plan: _Swap, secured: list[security.Step]) 
     """With the live tables locked: a policy that was made meanwhile must not get lost."""
     if not plan.built and security.row_security(cursor, plan.live, plan.incoming) != secured:
         raise errors.SerializationFailure("the row security of the live tables was changed")
-
-
-def _lock(cursor: Cursor, schema: str, names: list[str], mode: str) -> None:
-    if names:
-        cursor.execute(
-            sql.SQL("LOCK TABLE {} IN {} MODE").format(
-                sql.SQL(", ").join(sql.Identifier(schema, name) for name in names), sql.SQL(mode)
-            )
-        )
-
-
-def _set_schema(
-    cursor: Cursor, relations: list[tuple[str, str]], source: str, destination: str
-) -> None:
-    set_schema_of_parts(cursor, [name for name, _ in relations], source, destination)
-    for name, kind in relations:
-        cursor.execute(
-            sql.SQL("ALTER {} {} SET SCHEMA {}").format(
-                sql.SQL("VIEW" if kind == "v" else "TABLE"),
-                sql.Identifier(source, name),
-                sql.Identifier(destination),
-            )
-        )
-
-
-def _rename_schema(cursor: Cursor, old: str, new: str) -> None:
-    cursor.execute(
-        sql.SQL("ALTER SCHEMA {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
-    )
-
-
-def _own_relations(
-    cursor: Cursor, schema: str, kinds: str, oids: list[int] | None
-) -> list[tuple[str, str]]:
-    """Name and kind of relations in ``schema``, in a fixed order, so that swaps do not deadlock."""
-    cursor.execute(
-        "SELECT c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE n.nspname = %s AND c.relkind = ANY(%s) AND (%s::oid[] IS NULL OR c.oid = "
-        "ANY(%s::oid[]))"
-        " ORDER BY c.relname",
-        (schema, list(kinds), oids, oids),
-    )
-    return [(name, kind) for name, kind in cursor.fetchall()]
 
 
 def _objects(cursor: Cursor, incoming: str) -> list[int]:

@@ -1,0 +1,374 @@
+"""The way back from a cutover, step by step; needs no Dagster, only the database.
+
+What was live before the swap is live again. Where nothing was, the way back is the source: the
+tables are put aside so that nobody writes to them any more, and the application goes back to the
+database that it came from. What was written meanwhile is kept as it is, and counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from migration_assets import commands, history, source_state, switch_env
+from migration_assets.core import results
+from migration_assets.core.cutover_config import PRODUCTION, STAGING, CommandConfig
+from migration_assets.core.rollback import (
+    ACCOUNT,
+    REVERT,
+    SOURCE,
+    STEPS,
+    STOP_APP,
+    SWAP_BACK,
+    SWITCH_BACK,
+    Rollback,
+    Step,
+    Way,
+)
+from migration_assets.errors import InputError, MigrationError, NotProvenError
+from migration_assets.home import Migration
+from migration_assets.postgres import marker, run_log, swap_back
+from migration_assets.postgres.connect import Target, resolve_target, session
+from migration_assets.postgres.swap import previous_schema
+from migration_assets.postgres.variables import application_variables
+from migration_assets.written_since import account
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a rollback is done.
+
+    Attributes:
+        emergency: only the exchange of tables may stop it; all else that fails is said at the end.
+        accept_source_changes: go back to a source that was written to since it was read.
+    """
+
+    emergency: bool = False
+    accept_source_changes: bool = False
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a rollback finds.
+
+    Attributes:
+        run: the run whose tables are live.
+        way: where it leads.
+        app_returns: the application goes back to another database than the target.
+    """
+
+    run: str
+    way: Way
+    app_returns: bool
+
+
+def environment_of(migration: Migration, asked: str | None = None) -> str:
+    """The environment that is meant: production if there is one, else staging."""
+    return asked or (PRODUCTION if PRODUCTION in migration.config.targets else STAGING)
+
+
+def target_of(migration: Migration, environment: str) -> Target:
+    """Where the environment is.
+
+    Raises:
+        InputError: the migration has none of that name, or it can not be used.
+    """
+    config = migration.config
+    if environment not in config.targets:
+        raise InputError(f"{migration.defs_yaml} has no targets: {environment}")
+    return resolve_target(
+        config.targets[environment],
+        config.schema_of(environment),
+        migration.folder,
+        migration.home,
+        environment,
+    )
+
+
+def look(migration: Migration, environment: str, target: Target) -> Outlook:
+    """See what is live and where a rollback leads; changes nothing.
+
+    Raises:
+        InputError: nothing of the migration is live, or there is nothing to go back to.
+    """
+    schema = target.schema
+    with session(target, "the look at the target") as connection, connection.cursor() as cursor:
+        run = run_log.live_run(cursor, schema, migration.name)
+        previous = marker.schema_exists(cursor, previous_schema(schema))
+    if run is None:
+        raise InputError(
+            f'nothing of migration {migration.name} is live in schema "{schema}" at '
+            f"{target.location}: there is nothing to take back"
+        )
+    if not previous and environment != PRODUCTION:
+        raise InputError(
+            f'nothing was live in schema "{schema}" before run {run}, or it was rolled back '
+            f"already; the way back to the source is one of {PRODUCTION}"
+        )
+    way = Way.PREVIOUS if previous else Way.SOURCE
+    returns = environment == PRODUCTION and (not previous or _came_from_elsewhere(migration, run))
+    return Outlook(run, way, returns)
+
+
+def roll_back(
+    migration: Migration,
+    environment: str,
+    rollback_id: str,
+    options: Options = Options(),  # noqa: B008 - frozen
+    say: Say = print,
+) -> Rollback:
+    """Take back what is live. One that did not come to its end is gone on with.
+
+    Args:
+        migration: whose.
+        environment: where.
+        rollback_id: names the record of a new one.
+        options: how.
+        say: told of each step in one line.
+
+    Returns:
+        the record, which is also in the migration's history; in an emergency steps of it may have
+        failed.
+
+    Raises:
+        InputError: there is nothing to take back; nothing was changed.
+        NotProvenError: a step failed, or the source has moved; the record says how far it came.
+        BrokenOffError: the tables could not be exchanged, or the target was lost.
+    """
+    target = target_of(migration, environment)
+    record = _unfinished(migration, environment, target)
+    if record is None:
+        found = look(migration, environment, target)
+        record = Rollback(
+            id=rollback_id,
+            environment=environment,
+            way=found.way,
+            app_returns=found.app_returns,
+            emergency=options.emergency,
+            started_at=_now(),
+            location=target.location,
+            schema_name=target.schema,
+            run=found.run,
+        )
+    else:
+        say(f"going on with rollback {record.id}, which did not come to its end")
+    return _Steps(migration, target, record, options, say).take()
+
+
+def words(migration: Migration, environment: str) -> list[str]:
+    """What a rollback would do, a line a step, without doing any of it.
+
+    Raises:
+        InputError: there is nothing to take back.
+    """
+    target = target_of(migration, environment)
+    found = look(migration, environment, target)
+    hooks = migration.config.cutover.hooks
+    schema, kept = target.schema, swap_back.rolled_back_schema(target.schema)
+    back = (
+        f'schema "{previous_schema(schema)}" becomes "{schema}"'
+        if found.way is Way.PREVIOUS
+        else f'schema "{schema}" is put aside, since nothing was live before it'
+    )
+    kept_value = switch_env.kept_path(migration.folder, found.run)
+    own = {
+        SOURCE: f"look whether {migration.source().location} was written to since it was read",
+        STOP_APP: _words_of(hooks.stop_app),
+        SWAP_BACK: f'{back}; what run {found.run} made live is kept as "{kept}"',
+        SWITCH_BACK: "the application's variable gets its former value"
+        if kept_value.exists()
+        else "nothing: the run switched no variable",
+        REVERT: _words_of(hooks.revert or hooks.start_app),
+        ACCOUNT: "count and keep what was written since, as Parquet and as statements",
+    }
+    steps = STEPS if found.app_returns else (SWAP_BACK, ACCOUNT)
+    return [f"{step}: {own[step]}" for step in steps]
+
+
+def _words_of(config: CommandConfig | None) -> str:
+    return f"runs {config.command}" if config else "nothing, cutover.hooks has no such command"
+
+
+def folder(migration: Migration, rollback_id: str) -> Path:
+    """Where a rollback keeps what was written since the cutover, and what its hooks print."""
+    return migration.folder / "rollbacks" / rollback_id
+
+
+class _Steps:
+    """The steps of one rollback, each recorded as it is taken."""
+
+    def __init__(
+        self, migration: Migration, target: Target, record: Rollback, options: Options, say: Say
+    ) -> None:
+        self._migration = migration
+        self._target = target
+        self._record = record
+        self._options = options
+        self._say = say
+        self._hooks = migration.config.cutover.hooks
+
+    def take(self) -> Rollback:
+        """Take all that are left; returns the record."""
+        lenient = self._options.emergency
+        if self._record.app_returns:
+            self._step(SOURCE, self._source, lenient)
+            self._step(STOP_APP, lambda: self._hook(STOP_APP, self._hooks.stop_app), lenient)
+        self._step(SWAP_BACK, self._swap_back)
+        if self._record.app_returns:
+            self._step(SWITCH_BACK, self._switch_back, lenient)
+            command = self._hooks.revert or self._hooks.start_app
+            self._step(REVERT, lambda: self._hook(REVERT, command), lenient)
+        self._step(ACCOUNT, self._account, lenient)
+        if not self._record.failed:
+            self._keep(finished_at=_now())
+        return self._record
+
+    def _step(self, name: str, work: Callable[[], str], may_fail: bool = False) -> None:
+        """Take a step unless it was taken before."""
+        before = self._record.step(name)
+        if before is not None and before.outcome != "failed":
+            return
+        started = time.monotonic()
+        outcome: Literal["done", "skipped", "failed"] = "failed"
+        detail, failure = "interrupted", None
+        try:
+            detail = work()
+            outcome = "done"
+        except _SkippedError as skipped:
+            outcome, detail = "skipped", str(skipped)
+        except MigrationError as error:
+            detail, failure = str(error), error
+        finally:
+            seconds = round(time.monotonic() - started, 3)
+            step = Step(name=name, outcome=outcome, seconds=seconds, detail=detail)
+            others = [one for one in self._record.steps if one.name != name]
+            self._keep(steps=(*others, step))
+        self._say(f"{name} ({seconds:.2f} s): {detail}")
+        if failure is not None and not may_fail:
+            raise failure
+
+    def _keep(self, **changes: object) -> None:
+        self._record = self._record.model_copy(update=changes)
+        try:
+            history.write_rollback(self._migration, self._record)
+        except (OSError, InputError) as error:
+            if not self._options.emergency:
+                raise
+            self._say(f"the rollback's record can not be written: {error}")
+
+    def _source(self) -> str:
+        """Prove that the application finds its old database as it was left."""
+        place = self._migration.run_folder(self._record.run)
+        standing = source_state.kept(place)
+        source = self._migration.source()
+        if standing is None:
+            found: str | None = "the run left nothing by which that could be seen"
+        else:
+            movement = source_state.moved_since(source, standing, place)
+            found = movement.line if movement else None
+        if found is None:
+            return f"{source.location} is as it was when it was read"
+        self._keep(source_moved=found)
+        said = f"{source.location} was written to since it was read: {found}"
+        if self._options.accept_source_changes:
+            return said
+        raise NotProvenError(
+            f"{said}; nothing was rolled back: look at it, then say --accept-source-changes"
+            if not self._options.emergency
+            else said
+        )
+
+    def _hook(self, name: str, config: CommandConfig | None) -> str:
+        if config is None:
+            raise _SkippedError(f"cutover.hooks has no {name}")
+        command = _command(self._migration, self._target, self._record, name, config)
+        log = folder(self._migration, self._record.id) / f"{name}.log"
+        result = commands.run(command, log)
+        if not result.passed:
+            raise NotProvenError(f"{result.problem}; all it printed is in {log}")
+        return f"{result.command}: exit code 0"
+
+    def _swap_back(self) -> str:
+        config = self._migration.config
+        done = swap_back.swap_back(
+            self._target,
+            self._migration.name,
+            to_previous=self._record.way is Way.PREVIOUS,
+            built=config.schema_mode == "existing",
+            lenient=self._options.emergency,
+        )
+        self._keep(swap=done)
+        for note in done.notes:
+            self._say(note)
+        now = f"run {done.served} is live again" if done.served else "nothing is live"
+        return f'{now} in schema "{done.schema_name}", run {done.run} is kept as "{done.kept}"'
+
+    def _switch_back(self) -> str:
+        kept = switch_env.kept_path(self._migration.folder, self._record.run)
+        if not kept.exists():
+            raise _SkippedError("the run switched no variable")
+        result = switch_env.restore(kept)
+        return f"{result.variable} in {result.file}: {result.before} became {result.after}"
+
+    def _account(self) -> str:
+        swapped = self._record.swap
+        assert swapped is not None and swapped.kept is not None, "the tables were exchanged"
+        out = folder(self._migration, self._record.id)
+        found = account(
+            self._migration, self._target, swapped.kept, self._record.run, self._record.id, out
+        )
+        self._keep(account=found)
+        for note in found.notes:
+            self._say(note)
+        if not found.rows:
+            return f"nothing was written to {found.compared} tables since the cutover"
+        return (
+            f"{found.rows:,} rows of {len(found.tables)} tables were written since the cutover; "
+            f"they are in {out}"
+        )
+
+
+class _SkippedError(Exception):
+    """A step had nothing to do; says why."""
+
+
+def _unfinished(migration: Migration, environment: str, target: Target) -> Rollback | None:
+    """The last rollback, if its tables were exchanged, steps are left, and nothing came since."""
+    found = [r for r in history.rollbacks(migration) if r.environment == environment and not r.drill]
+    if not found or found[0].finished_at is not None or found[0].swap is None:
+        return None
+    with session(target, "the look at the target") as connection, connection.cursor() as cursor:
+        live = run_log.live_run(cursor, target.schema, migration.name)
+    return found[0] if live == found[0].swap.served else None
+
+
+def _came_from_elsewhere(migration: Migration, run: str) -> bool:
+    """Whether the run's cutover gave the application another database than it had."""
+    kept = switch_env.kept_path(migration.folder, run)
+    if not kept.exists():
+        return False
+    former = results.from_json(switch_env.FormerValue, kept.read_bytes())
+    return former.written not in {value.strip("'\"") for value in former.values}
+
+
+def _command(
+    migration: Migration, target: Target, record: Rollback, name: str, config: CommandConfig
+) -> commands.Command:
+    """A hook; ``DATABASE_URL`` is that of the target which is left."""
+    variables = {
+        **application_variables(migration.config.cutover, target, migration.folder),
+        "MIGRATION_NAME": migration.name,
+        "MIGRATION_RUN_ID": record.run,
+        "MIGRATION_RUN_FOLDER": str(migration.run_folder(record.run).path),
+    }
+    return commands.Command.of(name, config, migration.folder, variables)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
