@@ -174,8 +174,7 @@ class Replay:
     def add(self, change: str, statement: str) -> None:
         """Take in one statement of a kind of change."""
         if change not in self._parts:
-            path = self._path.with_name(f"{self._path.name}.{change}")
-            self._parts[change] = _opened(path)
+            self._parts[change] = _opened(self._part(change))
         self._parts[change].write(statement + "\n")
         self.statements += 1
 
@@ -189,9 +188,9 @@ class Replay:
             if kind is None and self.statements:
                 self._join()
         finally:
-            for part in self._parts.values():
+            for change, part in self._parts.items():
                 part.close()
-                Path(part.name).unlink(missing_ok=True)
+                self._part(change).unlink(missing_ok=True)
 
     def _join(self) -> None:
         with _opened(self._path) as file:
@@ -200,9 +199,12 @@ class Replay:
             for change in (DELETED, UPDATED, INSERTED):
                 if change in self._parts:
                     self._parts[change].flush()
-                    with open(self._parts[change].name, encoding="utf-8", newline="") as part:
+                    with self._part(change).open(encoding="utf-8", newline="") as part:
                         shutil.copyfileobj(part, file)
             file.write("COMMIT;\n")
+
+    def _part(self, change: str) -> Path:
+        return self._path.with_name(f"{self._path.name}.{change}")
 
 
 def _opened(path: Path) -> IO[str]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from migration_assets import commands, history, source_state, switch_env
+from migration_assets import commands, history, switch_env
 from migration_assets.core import results
 from migration_assets.core.cutover_config import PRODUCTION, STAGING, CommandConfig
 from migration_assets.core.rollback import (
@@ -29,6 +29,7 @@ from migration_assets.core.rollback import (
     Step,
     Way,
 )
+from migration_assets.core.standing import Standing
 from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
 from migration_assets.postgres import marker, run_log, swap_back
@@ -120,7 +121,7 @@ def roll_back(
     migration: Migration,
     environment: str,
     rollback_id: str,
-    options: Options = Options(),  # noqa: B008 - frozen
+    options: Options = Options(),
     say: Say = print,
 ) -> Rollback:
     """Take back what is live. One that did not come to its end is gone on with.
@@ -244,6 +245,10 @@ class _Steps:
             outcome, detail = "skipped", str(skipped)
         except MigrationError as error:
             detail, failure = str(error), error
+        except Exception as error:
+            detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            if not may_fail:
+                raise
         finally:
             seconds = round(time.monotonic() - started, 3)
             step = Step(name=name, outcome=outcome, seconds=seconds, detail=detail)
@@ -265,13 +270,13 @@ class _Steps:
     def _source(self) -> str:
         """Prove that the application finds its old database as it was left."""
         place = self._migration.run_folder(self._record.run)
-        standing = source_state.kept(place)
+        before = place.read_result("standing", "all", Standing)
         source = self._migration.source()
-        if standing is None:
-            found: str | None = "the run left nothing by which that could be seen"
+        if before is None:
+            found: str | None = "the run has left nothing by which that could be seen"
         else:
-            movement = source_state.moved_since(source, standing, place)
-            found = movement.line if movement else None
+            moved = source.moved_since(before, place.snapshot)
+            found = moved.line if moved else None
         if found is None:
             return f"{source.location} is as it was when it was read"
         self._keep(source_moved=found)
@@ -340,7 +345,9 @@ class _SkippedError(Exception):
 
 def _unfinished(migration: Migration, environment: str, target: Target) -> Rollback | None:
     """The last rollback, if its tables were exchanged, steps are left, and nothing came since."""
-    found = [r for r in history.rollbacks(migration) if r.environment == environment and not r.drill]
+    found = [
+        r for r in history.rollbacks(migration) if r.environment == environment and not r.drill
+    ]
     if not found or found[0].finished_at is not None or found[0].swap is None:
         return None
     with session(target, "the look at the target") as connection, connection.cursor() as cursor:

@@ -10,7 +10,7 @@ from migration_assets import home as homes
 from migration_assets import rollback
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.rollback import Rollback
-from migration_assets.errors import BrokenOffError, NotProvenError
+from migration_assets.errors import NotProvenError
 
 
 @click.command("rollback")

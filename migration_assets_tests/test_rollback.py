@@ -1,0 +1,161 @@
+"""Rollback from end to end: two runs go live, the application writes, and goes back."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pyarrow.parquet as pq
+import pytest
+
+from migration_assets import history
+from migration_assets.cli import run
+from migration_assets.core.rollback import Rollback, Way
+from migration_assets.home import Migration
+from migration_assets.launch import launch
+from migration_assets_tests.postgres_tables import ask
+from migration_assets_tests.small_shop import make_migration
+
+SCRIPT = """
+CREATE TABLE users (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, email VARCHAR(80) UNIQUE,
+    active BOOLEAN, born DATE, seen DATETIME, stamp DATETIME, at TIMESTAMP, ms TIMESTAMP,
+    price DECIMAL(10, 2), score REAL, token UUID, data JSON, photo BLOB
+);
+CREATE TABLE "line items" (
+    user INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE, n INTEGER NOT NULL,
+    note TEXT, PRIMARY KEY (user, n)
+);
+CREATE TABLE log (at TEXT, line TEXT);
+CREATE TABLE quiet (id INTEGER PRIMARY KEY, v TEXT);
+INSERT INTO users VALUES
+    (1, 'Ada', 'ada@x', 1, '1815-12-10', '2024-05-01T10:00:00Z', '2024-05-01 10:00:00', 1714557600,
+     1714557600123, 9.99, 0.1, '123e4567-e89b-12d3-a456-426614174000', '{"a": 1}', x'00ff'),
+    (2, 'Bob', 'bob@x', 0, NULL, '2024-05-01T10:00:00.250Z', NULL, 1714557601,
+     1714557600456, 3.5, 1e300, '123e4567-e89b-12d3-a456-426614174001', '[]', NULL),
+    (3, 'Cid', 'cid@x', NULL, '2000-02-29', NULL, '2024-05-01 10:00:00', NULL,
+     NULL, NULL, NULL, NULL, NULL, x'');
+INSERT INTO "line items" VALUES (1, 1, 'first'), (1, 2, NULL), (3, 1, 'third');
+INSERT INTO log VALUES ('a', 'one'), ('a', 'one'), ('b', 'two'), ('b', NULL);
+INSERT INTO quiet VALUES (1, 'one'), (2, 'two');
+"""
+
+WRITES = """
+INSERT INTO users (name, email, active, born, seen, stamp, at, ms, price, score, token, data, photo)
+VALUES ('Dé''e \\', 'ada@x2', true, '2024-12-31', '2025-01-01 00:00:00.5+00', '2025-01-01 00:00:00',
+        '2025-01-01 00:00:00+00', '2025-01-01 00:00:00.001+00', 12.3, -2.5,
+        '123e4567-e89b-12d3-a456-426614174002', '{"b": "c''d"}', '\\x0102'),
+       (E'line\\nbreak', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'Infinity', NULL, NULL,
+        NULL);
+UPDATE users SET name = 'Ada L.', active = NULL, seen = '2025-02-03 04:05:06+00', price = 10
+WHERE id = 1;
+UPDATE users SET born = '1999-01-01' WHERE id = 2;
+DELETE FROM "line items" WHERE "user" = 3;
+DELETE FROM users WHERE id = 3;
+INSERT INTO "line items" VALUES (4, 1, '');
+DELETE FROM log WHERE ctid = (SELECT min(ctid) FROM log WHERE line = 'one');
+UPDATE log SET line = 'three' WHERE line IS NULL;
+"""
+
+EMERGENCY = """
+import sys
+from migration_assets.cli import run
+code = run(sys.argv[1:])
+loaded = sorted(name for name in sys.modules if name.partition(".")[0] == "dagster")
+sys.exit(f"imported {loaded[:3]}" if loaded else code)
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rollback")
+
+
+@pytest.fixture(scope="module")
+def url(pg_url: str) -> Iterator[str]:
+    """A database for all tests of the module."""
+    with closing(psycopg2.connect(pg_url)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute("CREATE DATABASE rollback_story")
+    yield pg_url.replace("/postgres?", "/rollback_story?")
+    with closing(psycopg2.connect(pg_url)) as connection:
+        connection.autocommit = True
+        connection.cursor().execute("DROP DATABASE rollback_story WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def migration(place: Path, url: str) -> Migration:
+    """A migration whose staging went live twice."""
+    with closing(sqlite3.connect(place / "shop.db")) as connection:
+        connection.executescript(SCRIPT)
+    made = make_migration(place / "home", f"sqlite:///{place / 'shop.db'}", url, "shop")
+    for _ in range(2):
+        assert launch(made, "shop_rehearsal").success
+    return made
+
+
+def write(url: str) -> None:
+    """What an application does between a cutover and its rollback."""
+    ask(url, "SET search_path TO shop;" + WRITES)
+
+
+def latest(migration: Migration) -> Rollback:
+    return history.rollbacks(migration)[0]
+
+
+def test_emergency_without_dagster_and_nothing_written_is_lost(
+    migration: Migration, url: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIGRATION_HOME", str(migration.home))
+    write(url)
+    before = ask(url, "SELECT count(*) FROM shop.users")
+    assert run(["rollback", "shop", "--dry-run"]) == 0
+    assert ask(url, "SELECT count(*) FROM shop.users") == before
+    done = subprocess.run(
+        [sys.executable, "-c", EMERGENCY, "rollback", "shop", "--emergency", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    record = Rollback.model_validate_json(done.stdout)
+    assert record == latest(migration) and record.way is Way.PREVIOUS and record.finished_at
+    assert record.seconds_back < 5
+    assert ask(url, "SELECT name FROM shop.users ORDER BY id") == ["Ada", "Bob", "Cid"]
+    assert ask(url, "SELECT count(*) FROM shop__rolled_back.users") == before
+    account = record.account
+    assert account is not None and account.complete and account.compared == 4
+    assert {t.source: (t.inserted, t.updated, t.deleted) for t in account.tables} == {
+        "users": (2, 2, 1),
+        "line items": (1, 0, 1),
+        "log": (1, 0, 2),
+    }
+    folder = Path(str(account.folder))
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    rows = pq.read_table(folder / "users.parquet").to_pylist()
+    changed = next(row for row in rows if row["change"] == "updated" and row["after"]["id"] == "1")
+    assert changed["columns"] == ["name", "active", "seen", "price"]
+    assert (changed["before"]["name"], changed["after"]["name"]) == ("Ada", "Ada L.")
+    # On a copy of the source the statements give just what the target held.
+    copy = place / "copy.db"
+    shutil.copy(place / "shop.db", copy)
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.executescript((folder / "replay.sql").read_text())
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert connection.execute(
+            "SELECT seen, stamp, ms FROM users WHERE id IN (1, 4)"
+        ).fetchall() == [
+            ("2025-02-03T04:05:06Z", "2024-05-01 10:00:00", 1714557600123),
+            ("2025-01-01T00:00:00.5Z", "2025-01-01 00:00:00", 1735689600001),
+        ]
+    assert (
+        run(["verify", f"sqlite:///{copy}", "--target", url, "--schema", "shop__rolled_back"]) == 0
+    )
