@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from migration_assets import commands, history, switch_env
+from migration_assets import commands, history, run_lock, switch_env
+from migration_assets.backup import target_of
 from migration_assets.core import results
-from migration_assets.core.cutover_config import PRODUCTION, STAGING, CommandConfig
+from migration_assets.core.cutover_config import PRODUCTION, CommandConfig
+from migration_assets.core.results import TargetResult
 from migration_assets.core.rollback import (
     ACCOUNT,
     REVERT,
@@ -27,18 +29,20 @@ from migration_assets.core.rollback import (
     SWITCH_BACK,
     Rollback,
     Step,
+    SwapBack,
     Way,
 )
 from migration_assets.core.standing import Standing
 from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
 from migration_assets.postgres import marker, run_log, swap_back
-from migration_assets.postgres.connect import Target, resolve_target, session
+from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.swap import previous_schema
 from migration_assets.postgres.variables import application_variables
 from migration_assets.written_since import account
 
 Say = Callable[[str], None]
+Exchange = Callable[[], SwapBack]
 
 
 @dataclass(frozen=True)
@@ -67,29 +71,6 @@ class Outlook:
     run: str
     way: Way
     app_returns: bool
-
-
-def environment_of(migration: Migration, asked: str | None = None) -> str:
-    """The environment that is meant: production if there is one, else staging."""
-    return asked or (PRODUCTION if PRODUCTION in migration.config.targets else STAGING)
-
-
-def target_of(migration: Migration, environment: str) -> Target:
-    """Where the environment is.
-
-    Raises:
-        InputError: the migration has none of that name, or it can not be used.
-    """
-    config = migration.config
-    if environment not in config.targets:
-        raise InputError(f"{migration.defs_yaml} has no targets: {environment}")
-    return resolve_target(
-        config.targets[environment],
-        config.schema_of(environment),
-        migration.folder,
-        migration.home,
-        environment,
-    )
 
 
 def look(migration: Migration, environment: str, target: Target) -> Outlook:
@@ -138,11 +119,14 @@ def roll_back(
         failed.
 
     Raises:
-        InputError: there is nothing to take back; nothing was changed.
+        InputError: there is nothing to take back, or a run into the same environment is under
+            way; nothing was changed.
         NotProvenError: a step failed, or the source has moved; the record says how far it came.
         BrokenOffError: the tables could not be exchanged, or the target was lost.
     """
     target = target_of(migration, environment)
+    if not options.emergency:
+        _require_quiet(migration, environment)
     record = _unfinished(migration, environment, target)
     if record is None:
         found = look(migration, environment, target)
@@ -353,6 +337,17 @@ def _unfinished(migration: Migration, environment: str, target: Target) -> Rollb
     with session(target, "the look at the target") as connection, connection.cursor() as cursor:
         live = run_log.live_run(cursor, target.schema, migration.name)
     return found[0] if live == found[0].swap.served else None
+
+
+def _require_quiet(migration: Migration, environment: str) -> None:
+    """Raise InputError if a run is about to go live where something is to be taken back."""
+    run = run_lock.under_way(migration)
+    found = migration.run_folder(run).read_result("target", "all", TargetResult) if run else None
+    if found is not None and found.environment == environment:
+        raise InputError(
+            f"run {run} of the same migration is under way into {environment}: end it, or wait, or "
+            "say --emergency"
+        )
 
 
 def _came_from_elsewhere(migration: Migration, run: str) -> bool:

@@ -14,12 +14,15 @@ from pathlib import Path
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
-from migration_assets import history
+from migration_assets import history, switch_env
+from migration_assets import home as homes
 from migration_assets.cli import run
-from migration_assets.core.rollback import Rollback, Way
+from migration_assets.core.history import Cutover
+from migration_assets.core.rollback import STEPS, Rollback, Way
 from migration_assets.home import Migration
-from migration_assets.launch import launch
+from migration_assets.launch import instance, launch
 from migration_assets_tests.postgres_tables import ask
 from migration_assets_tests.small_shop import make_migration
 
@@ -159,3 +162,100 @@ def test_emergency_without_dagster_and_nothing_written_is_lost(
     assert (
         run(["verify", f"sqlite:///{copy}", "--target", url, "--schema", "shop__rolled_back"]) == 0
     )
+
+
+def test_by_job_and_drill_in_the_history_of_dagster(
+    migration: Migration, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("MIGRATION_HOME", str(migration.home))
+    # The rollback before has left nothing to go back to; the drill puts aside and brings back.
+    assert run(["rollback", "shop"]) == 2
+    assert "the way back to the source is one of production" in capsys.readouterr().err
+    assert run(["rollback", "shop", "--drill"]) == 0
+    assert latest(migration).drill and latest(migration).way is Way.SOURCE
+    served = launch(migration, "shop_rehearsal").run_id
+    ask(url, "DELETE FROM shop.quiet")
+    capsys.readouterr()
+    assert run(["rollback", "shop", "--drill"]) == 0
+    record = latest(migration)
+    assert record.way is Way.PREVIOUS and record.run == served and record.seconds_back < 5
+    assert record.account is not None and record.account.rows == 2
+    assert "back in" in capsys.readouterr().out
+    assert ask(url, "SELECT count(*) FROM shop.quiet") == [0]
+    assert ask(url, "SELECT count(*) FROM shop__previous.quiet") == [2]
+    assert run(["rollback", "shop", "--json"]) == 0
+    record = Rollback.model_validate_json(capsys.readouterr().out)
+    assert record == latest(migration) and [s.name for s in record.steps] == [
+        "swap_back",
+        "account",
+    ]
+    assert ask(url, "SELECT count(*) FROM shop.quiet") == [2]
+    with instance(migration.home) as dagster:
+        jobs = [r.job_name for r in dagster.get_runs() if "rollback" in r.job_name]
+        assert dagster.get_run_by_id(record.id).is_success
+    assert sorted(jobs) == ["shop_rollback"] * 2 + ["shop_rollback_drill"] * 2
+
+
+def test_first_cutover_goes_back_to_the_source_step_by_step(
+    place: Path, url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    source, home = place / "first.db", place / "first"
+    with closing(sqlite3.connect(source)) as connection:
+        connection.executescript(SCRIPT)
+    made = make_migration(home, f"sqlite:///{source}", url, "first")
+    live = launch(made, "shop_rehearsal").run_id
+    # What staging holds becomes production's, as after a cutover.
+    folder = made.run_folder(live)
+    with closing(made.source().open_snapshot(folder.snapshot)) as reader:
+        folder.write_result("standing", "all", reader.standing(folder.catalog(), lasting=True))
+    document = yaml.safe_load(made.defs_yaml.read_text())
+    document["attributes"] |= {
+        "targets": {
+            "staging": {"url": url, "schema": "first_staging"},
+            "production": {"url": url, "schema": "first"},
+        },
+        "cutover": {
+            "hooks": {
+                "stop_app": "echo stopped >> calls",
+                "revert": 'echo "reverted $DATABASE_SCHEMA" >> calls; test -f mended',
+            }
+        },
+    }
+    made.defs_yaml.write_text(yaml.safe_dump(document))
+    migration = homes.load(home, "shop")
+    env = place / "app.env"
+    env.write_text("A=1\nDATABASE_URL=sqlite:///first.db\n")
+    switch_env.switch(env, "DATABASE_URL", url, switch_env.kept_path(migration.folder, live))
+    history.write_cutover(migration, Cutover(
+        run_id=live, approval_id="a", live_at="2026-01-01T00:00:00+00:00", location="here",
+        schema_name="first", previous=None, snapshot_id=None, plan_digest=None,
+    ))  # fmt: skip
+    ask(url, "UPDATE first.quiet SET v = 'written' WHERE id = 1")
+    monkeypatch.setenv("MIGRATION_HOME", str(home))
+    with closing(sqlite3.connect(source)) as connection:
+        connection.execute("INSERT INTO quiet VALUES (3, 'late')")
+        connection.commit()
+    assert run(["rollback", "shop"]) == 1
+    said = capsys.readouterr().err
+    assert '"quiet"' in said and "nothing was rolled back" in said
+    assert ask(url, "SELECT count(*) FROM first.quiet") == [2]
+    assert not (migration.folder / "calls").exists() and url in env.read_text()
+    # The hook fails: what was done stays done, and the second call goes on from there.
+    assert run(["rollback", "shop", "--accept-source-changes"]) == 1
+    assert "revert" in capsys.readouterr().err
+    assert env.read_text() == "A=1\nDATABASE_URL=sqlite:///first.db\n"
+    with pytest.raises(psycopg2.errors.UndefinedTable):
+        ask(url, "SELECT count(*) FROM first.quiet")
+    (migration.folder / "mended").touch()
+    assert run(["rollback", "shop"]) == 0
+    assert "going on with rollback" not in capsys.readouterr().err
+    record = latest(migration)
+    assert {step.name: step.outcome for step in record.steps} == dict.fromkeys(STEPS, "done")
+    assert record.way is Way.SOURCE and '"quiet"' in str(record.source_moved)
+    assert (migration.folder / "calls").read_text().split() == [
+        "stopped", "reverted", "first", "reverted", "first"]  # fmt: skip
+    assert record.account is not None and record.account.rows == 1
+    replay = Path(str(record.account.folder), "replay.sql").read_text()
+    assert """UPDATE "quiet" SET "v" = 'written' WHERE "id" = 1;""" in replay
+    assert history.cutovers(migration)[0].rolled_back_at == record.started_at
+    assert run(["rollback", "shop", "--emergency"]) == 2

@@ -14,6 +14,7 @@ from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.failure_sensor import failure_sensor
 from migration_assets.home import TARGET, Migration
 from migration_assets.jobs import refresh_job, rehearsal_job
+from migration_assets.rollback_jobs import rollback_drill_job, rollback_job
 from migration_assets.schedules import nightly_rehearsal
 from migration_assets.source_sensor import source_changed
 from migration_assets.state import State
@@ -30,7 +31,13 @@ def build(migration: Migration, state: State | None) -> dg.Definitions:
     keys = Keys(migration.name)
     resources: dict[str, dg.ResourceDefinition] = {keys.run_resource: run_resource(migration)}
     backups = backup_job(migration)
-    beside = [refresh_job(migration), backups, restore_drill_job(migration)]
+    beside = [
+        refresh_job(migration),
+        backups,
+        restore_drill_job(migration),
+        rollback_job(migration),
+        rollback_drill_job(migration),
+    ]
     nightly = backup_schedule(migration, backups)
     if state is None:
         return dg.Definitions(jobs=beside, schedules=[nightly], resources=resources)

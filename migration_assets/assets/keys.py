@@ -97,6 +97,16 @@ class Keys:
         return f"{self.name}_watch"
 
     @property
+    def rollback(self) -> str:
+        """The job that takes back what is live."""
+        return f"{self.name}_rollback"
+
+    @property
+    def rollback_drill(self) -> str:
+        """The job that takes back what is live in staging, and the taking back as well."""
+        return f"{self.name}_rollback_drill"
+
+    @property
     def refresh(self) -> str:
         """The job that reads the catalog and the profile again."""
         return f"{self.name}_refresh_catalog"
@@ -112,9 +122,9 @@ class Keys:
         return f"{self.name}_restore_drill"
 
     @property
-    def beside(self) -> tuple[str, str]:
+    def beside(self) -> tuple[str, ...]:
         """The jobs that need not wait for a run that is under way, nor it for them."""
-        return self.backup, self.restore_drill
+        return self.backup, self.restore_drill, self.rollback, self.rollback_drill
 
     def backups(self, target: str) -> dg.AssetKey:
         """The backups of a target environment."""

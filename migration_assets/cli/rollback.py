@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import click
 
+from migration_assets import history, rollback
 from migration_assets import home as homes
-from migration_assets import rollback
+from migration_assets.backup_store import default_environment
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.rollback import Rollback
-from migration_assets.errors import NotProvenError
+from migration_assets.errors import BrokenOffError, InputError, NotProvenError
 
 
 @click.command("rollback")
@@ -25,6 +27,7 @@ from migration_assets.errors import NotProvenError
     is_flag=True,
     help="Without Dagster, and whatever else fails: exchange the tables, then do the rest.",
 )
+@click.option("--drill", is_flag=True, help="Practise in staging: there and back, with the time.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; change nothing.")
 @click.option(
     "--accept-source-changes",
@@ -36,6 +39,7 @@ def command(
     name: str,
     environment: str | None,
     emergency: bool,
+    drill: bool,
     dry_run: bool,
     accept_source_changes: bool,
     as_json: bool,
@@ -49,34 +53,58 @@ def command(
     Exit codes: 0 done, 1 a step failed or the source has moved, 2 there is nothing to take back,
     3 the tables could not be exchanged and are as they were.
     """
+    if drill and (emergency or environment == PRODUCTION):
+        raise click.UsageError("a drill is one of staging, and no emergency")
     migration = homes.load(homes.home_path(), name)
-    chosen = rollback.environment_of(migration, environment)
+    if drill:
+        return _show(migration, _by_job(migration, f"{name}_rollback_drill", {}), as_json)
+    chosen = environment or default_environment(migration)
     if dry_run:
         for line in rollback.words(migration, chosen):
             click.echo(line)
         return 0
     options = rollback.Options(emergency, accept_source_changes)
-    record = _here(migration, chosen, options, as_json)
+    if emergency:
+        record = rollback.roll_back(
+            migration,
+            chosen,
+            str(uuid.uuid4()),
+            options,
+            lambda line: click.echo(line, err=as_json),
+        )
+    else:
+        config = {"environment": chosen, "accept_source_changes": accept_source_changes}
+        ops = {f"{name}_roll_back": {"config": config}}
+        record = _by_job(migration, f"{name}_rollback", {"ops": ops})
+    return _show(migration, record, as_json)
+
+
+def _by_job(migration: homes.Migration, job: str, config: dict[str, Any]) -> Rollback:
+    """Do it as a run of Dagster's, which the UI lists; its record.
+
+    Raises:
+        MigrationError: it failed, with the exit code of the reason.
+    """
+    from migration_assets.launch import launch  # imports Dagster
+
+    done = launch(migration, job, config=config)
+    if not done.success:
+        failure = done.failures[0] if done.failures else None
+        kinds = (InputError, NotProvenError, BrokenOffError)
+        kind = next(
+            (k for k in kinds if failure and k.exit_code == failure.exit_code), BrokenOffError
+        )
+        raise kind(failure.message if failure else f"run {done.run_id} ended as {done.status}")
+    # One that goes on with an earlier one has its record.
+    found = history.rollbacks(migration)
+    return next((record for record in found if record.id == done.run_id), found[0])
+
+
+def _show(migration: homes.Migration, record: Rollback, as_json: bool) -> int:
+    """Print what was done; returns the exit code."""
     if as_json:
         click.echo(record.model_dump_json(indent=1))
-    else:
-        _show(migration, record)
-    return NotProvenError.exit_code if record.failed else 0
-
-
-def _here(
-    migration: homes.Migration, environment: str, options: rollback.Options, quiet: bool
-) -> Rollback:
-    return rollback.roll_back(
-        migration,
-        environment,
-        str(uuid.uuid4()),
-        options,
-        lambda line: click.echo(line, err=quiet),
-    )
-
-
-def _show(migration: homes.Migration, record: Rollback) -> None:
+        return NotProvenError.exit_code if record.failed else 0
     for step in record.failed:
         click.echo(f"FAILED: {step.name}: {step.detail}", err=True)
     if record.account is not None:
@@ -87,4 +115,8 @@ def _show(migration: homes.Migration, record: Rollback) -> None:
             )
             for why, rows in table.left_out.items():
                 click.echo(f"  {rows:,} rows without a statement for the source: {why}")
-    click.echo(f"back in {record.seconds_back:.1f} s (rollback {record.id})")
+    for step in record.steps:
+        click.echo(f"{step.seconds:8.2f} s  {step.name}: {step.detail}")
+    what = "drill" if record.drill else "rollback"
+    click.echo(f"back in {record.seconds_back:.1f} s ({what} {record.id})")
+    return NotProvenError.exit_code if record.failed else 0

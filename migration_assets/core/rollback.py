@@ -18,6 +18,8 @@ SOURCE, STOP_APP, SWAP_BACK, SWITCH_BACK, REVERT, ACCOUNT = STEPS = (
     "account",
 )
 """The steps of a rollback in their order."""
+UNDO = "undo"
+"""The step by which a drill ends."""
 
 
 class Way(StrEnum):
@@ -159,8 +161,8 @@ class Rollback(Record):
 
     @property
     def seconds_back(self) -> float:
-        """Until the application works again: all steps but the account."""
-        return sum(step.seconds for step in self.steps if step.name != ACCOUNT)
+        """Until what was live before is served: all steps but those that come after it."""
+        return sum(step.seconds for step in self.steps if step.name not in {ACCOUNT, UNDO})
 
     @property
     def failed(self) -> tuple[Step, ...]:
