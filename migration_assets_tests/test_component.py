@@ -20,6 +20,15 @@ from migration_assets.state import State
 from migration_assets_tests.live_shop import make_live
 from migration_assets_tests.small_shop import configure, make_migration, make_source
 
+BESIDE = {
+    "shop_refresh_catalog",
+    "shop_backup",
+    "shop_restore_drill",
+    "shop_rollback",
+    "shop_rollback_drill",
+}
+"""Jobs that move nothing."""
+
 
 @pytest.fixture
 def migration(tmp_path) -> Migration:
@@ -93,8 +102,7 @@ def test_jobs_and_schedules_that_are_stopped(migration):
     definitions = assemble([migration])
     repository = definitions.get_repository_def()
     names = {job.name for job in repository.get_all_jobs()} - {"__ASSET_JOB"}
-    beside = {"shop_refresh_catalog", "shop_backup", "shop_restore_drill"}
-    assert names == {"shop_rehearsal", *beside}
+    assert names == {"shop_rehearsal", *BESIDE}
     schedules = {schedule.name: schedule for schedule in repository.schedule_defs}
     crons = {name: schedule.cron_schedule for name, schedule in schedules.items()}
     assert crons == {"shop_nightly_rehearsal": "0 2 * * *", "shop_backup": "0 3 * * *"}
@@ -112,7 +120,7 @@ def test_without_state_there_are_no_assets_but_the_job_that_makes_it(migration):
     migration.state.unlink()
     repository = assemble([migration]).get_repository_def()
     names = {job.name for job in repository.get_all_jobs()}
-    assert names == {"shop_refresh_catalog", "shop_backup", "shop_restore_drill"}
+    assert names == BESIDE
 
 
 def test_making_definitions_does_not_open_the_source(migration, tmp_path):
