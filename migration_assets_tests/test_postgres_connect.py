@@ -8,8 +8,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import psycopg2
 import pytest
 from psycopg2 import sql
 
@@ -20,11 +23,13 @@ from migration_assets.postgres.connect import (
     Target,
     adbc,
     connect,
+    pooled,
     redact,
     resolve_target,
     session,
 )
 from migration_assets_tests.conftest import Role, Server
+from migration_assets_tests.tls_front import make_certificate, tls_front
 
 PASSWORD = "p$w@/:?#%s'\\ x"
 ENCODED = "p%24w%40%2F%3A%3F%23%25s%27%5C%20x"
@@ -47,6 +52,28 @@ def test_a_password_of_any_signs_reaches_every_driver_and_no_message(bob: Server
         cursor.execute("SELECT current_setting('TimeZone')")
         assert cursor.fetchall() == [("UTC",)]
     assert ENCODED not in repr(target) and PASSWORD not in repr(target)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+def test_verified_tls_reaches_the_server_of_the_certificate_only(
+    pg_home: Path, pg_url: str, tmp_path: Path
+) -> None:
+    server, other = (make_certificate(tmp_path, name) for name in ("server", "other"))
+    data = embedded.data_folder(pg_home)
+    with tls_front(server, str(data / f".s.PGSQL.{embedded.PORT}")) as port:
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres?sslmode=verify-full&sslrootcert="
+        target = Target(f"{url}{server}", "s", verified=True)
+        with session(target, "a test") as connection:
+            assert connection.info.ssl_in_use
+        with adbc(target) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            assert cursor.fetchall() == [(1,)]
+        for wrong, said in (
+            (f"{url}{other}", "certificate verify failed"),
+            (target.url.replace("127.0.0.1", "localhost"), "does not match host name"),
+        ):
+            with pytest.raises(InputError, match=said):
+                connect(wrong)
 
 
 def test_password_file_is_read_at_each_connection(bob: Server, tmp_path: Path) -> None:
@@ -129,6 +156,64 @@ def test_a_server_that_goes_away_in_the_middle_breaks_the_work_off(pg_server: Se
         cursor.execute("SELECT 1")
         pg_server.stop()
         cursor.execute("SELECT 1")
+
+
+def test_a_pool_lends_connections_as_new_and_only_those_that_answer(
+    pg_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = pooled(Target(pg_server.url, "s", role="pg_monitor"), 8)
+    state = """
+        SELECT pg_backend_pid(), current_user::text, current_setting('TimeZone'),
+               current_setting('lock_timeout'), current_setting('application_name'),
+               (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),
+               (SELECT count(*) FROM pg_class WHERE relname = 'passing'),
+               (SELECT count(*) FROM pg_listening_channels())
+    """
+
+    def look() -> tuple[Any, ...]:
+        with session(target, "a look") as connection, connection.cursor() as cursor:
+            assert not connection.autocommit
+            cursor.execute(state)
+            return cursor.fetchone() or ()
+
+    first = look()
+    assert first[1:] == ("pg_monitor", "UTC", "0", "migration_assets", 0, 0, 0)
+    with session(target, "a test") as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SET lock_timeout = 7; SET TimeZone = 'Asia/Tokyo'; RESET ROLE; SET ROLE postgres"
+        )
+        cursor.execute("CREATE TEMP TABLE passing (); LISTEN a; SELECT pg_advisory_lock_shared(1)")
+        cursor.execute("SET application_name = 'x'; PREPARE p AS SELECT 1")
+        connection.commit()
+        connection.autocommit = True
+    assert look() == first  # the same connection
+    with pytest.raises(ZeroDivisionError), session(target, "a test") as connection:
+        1 / 0  # noqa: B018
+    assert connection.closed
+    again = look()
+    assert again[1:] == first[1:] and again[0] != first[0]
+
+    with session(target, "a test", options="-c lock_timeout=5") as connection:
+        assert connection.info.backend_pid != again[0]  # asked for otherwise: one of its own
+    with ExitStack() as stack:
+        for _ in range(8 - 3):
+            stack.enter_context(session(target, "a test"))
+        assert target.pool is not None
+        monkeypatch.setattr(target.pool._queue, "_timeout", 0.1)
+        with pytest.raises(BrokenOffError, match="all 5 connections of the pool .* raise pool"):
+            stack.enter_context(session(target, "a test"))
+
+    pg_server.stop()
+    with pytest.raises(InputError, match="no server answers"):
+        look()
+    assert embedded.start(pg_server.home) == pg_server.url
+    assert look()[1:] == first[1:]
+    target.pool.close()
+    with psycopg2.connect(pg_server.url) as own, own.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        )
+        assert cursor.fetchone() == (1,)
 
 
 def test_redact_takes_the_password_out_of_every_form() -> None:

@@ -22,7 +22,7 @@ from migration_assets.core.plan import TablePlan
 from migration_assets.core.results import StageResult, StepFailure, TargetResult
 from migration_assets.errors import BrokenOffError, InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
-from migration_assets.postgres.connect import Target, resolve_target
+from migration_assets.postgres.connect import Target, pooled, resolve_target
 from migration_assets.progress import Progress
 from migration_assets.retries import note_failure, refuse
 from migration_assets.run_folder import RunFolder
@@ -86,7 +86,7 @@ class Run:
                     f"this run is one of {before.environment}: start another one for {name}"
                 )
             version = before.server_version if before else None
-            self._targets[name] = target
+            self._targets[name] = pooled(target, config.targets[name].pool)
             self.note_server(name, version)
         return self._targets[name]
 
@@ -122,11 +122,14 @@ class Run:
         self._readers.append(reader)
 
     def close(self) -> None:
-        """Let tasks that still run end soon, show the last state, and end the snapshot."""
+        """Let tasks that still run end soon, show the last state, end snapshot and connections."""
         self.progress.stop()
         self.progress.flush()
         for reader in self._readers:
             reader.close()
+        for target in self._targets.values():
+            if target.pool is not None:
+                target.pool.close()
 
 
 def continued_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

@@ -47,7 +47,7 @@ class TargetConfig(StrictModel):
         role: the role that owns what is made, None for the one that connects.
         allow_unverified_tls: production may be reached over a network without a verified
             certificate.
-        pool: most connections at once.
+        pool: most connections of a run at once, in each of its processes.
         max_quarantined: in place of the migration's.
     """
 
@@ -56,7 +56,7 @@ class TargetConfig(StrictModel):
     schema_name: str | None = Field(default=None, alias="schema")
     role: Identifier | None = None
     allow_unverified_tls: bool = False
-    pool: int = Field(default=20, ge=4, le=100)
+    pool: int = Field(default=20, ge=8, le=100)
     max_quarantined: int | None = Field(default=None, ge=0)
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)

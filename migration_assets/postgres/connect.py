@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import adbc_driver_manager
 import psycopg2
@@ -21,6 +21,9 @@ from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.naming import MAX_IDENTIFIER_BYTES, quote
 from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.postgres import embedded, tls
+
+if TYPE_CHECKING:
+    from migration_assets.postgres.pool import Pool
 
 CONNECT_SECONDS = 4
 """For each address of the host, so that a target that is down is known within five seconds."""
@@ -50,6 +53,7 @@ class Target:
         password_file: a file with the password; it is read at each connection.
         role: what is done is done as this role, None for the one that connects.
         verified: over a network, only with verified TLS.
+        pool: lends the connections of :func:`session`, None to open one for each.
     """
 
     url: str = field(repr=False)
@@ -57,6 +61,7 @@ class Target:
     password_file: Path | None = field(default=None, repr=False)
     role: str | None = None
     verified: bool = False
+    pool: Pool | None = field(default=None, repr=False, compare=False)
 
     @property
     def location(self) -> str:
@@ -88,6 +93,13 @@ def resolve_target(
     target = Target(url, schema, password_file, config.role, verified)
     parameters(target)
     return target
+
+
+def pooled(target: Target, most: int) -> Target:
+    """The same target, whose sessions share at most ``most`` connections; close its pool."""
+    from migration_assets.postgres.pool import Pool  # SQLAlchemy, which a run imports with Dagster
+
+    return replace(target, pool=Pool(lambda: connect(target), most, SESSION))
 
 
 def parameters(target_or_url: Target | str) -> dict[str, str]:
@@ -188,7 +200,9 @@ def _check_role(cursor: Cursor, role: str, found: dict[str, str]) -> None:
 
 @contextmanager
 def session(target_or_url: Target | str, what: str, **options: Any) -> Iterator[Connection]:
-    """A connection for one piece of work: committed at its end, rolled back on an error, closed.
+    """A connection for one piece of work: committed at its end, rolled back on an error.
+
+    It is one of the target's pool, as new, or is closed at the end.
 
     Args:
         target_or_url: where to.
@@ -199,13 +213,13 @@ def session(target_or_url: Target | str, what: str, **options: Any) -> Iterator[
         InputError: as :func:`connect`.
         BrokenOffError: the server was lost in the middle.
     """
-    connection = connect(target_or_url, **options)
-    try:
-        with broken_off(what, target_or_url):
-            yield connection
-            connection.commit()
-    finally:
-        connection.close()  # rolls back what was not committed
+    pool = target_or_url.pool if isinstance(target_or_url, Target) and not options else None
+    with (
+        broken_off(what, target_or_url),
+        pool.connection() if pool else closing(connect(target_or_url, **options)) as connection,
+    ):
+        yield connection
+        connection.commit()  # what was not is rolled back
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from migration_assets.core.preflight import Finding, Verdict, amount, needed_on_
 from migration_assets.postgres import marker, tls
 from migration_assets.postgres.connect import Target, parameters
 
-LEAST_CONNECTIONS = 4
-"""Without these a run does not come to its end: it loads, looks and reads back at once."""
+LEAST_CONNECTIONS = 8
+"""Without these a run may not come to its end: it loads, looks and reads back at once."""
 LOCKS_A_TABLE = 2
 """Of the swap: the live table and its successor."""
 SKEW_WARNING = 5.0

@@ -143,27 +143,23 @@ def prove(
     planned = [(table, c) for table in tables for c in table.columns if c.identity]
     if not planned:
         return []
-    connection = connect.connect(target)
-    try:
-        with connect.broken_off("the proof of identity values", target):
-            with connection.cursor() as cursor:
-                cursor.execute(SEQUENCES, {"schema": schema})
-                sequences = {(t, c): s for t, c, s in cursor.fetchall()}
-                cursor.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
-            connection.commit()
-            proofs = []
-            for table, column in planned:
-                sequence = sequences.get((table.name, column.name))
-                if sequence is None:
-                    problem = "identity column has no sequence"
-                    proofs.append(IdentityProof(table.name, column.name, None, SEQUENCE, problem))
-                    continue
-                facts = profile.tables.get(table.source)
-                proof = _Proof(connection, schema, table, column, sequence)
-                proofs.append(proof.run(facts.next_value if facts else None))
-            return proofs
-    finally:
-        connection.close()
+    with connect.session(target, "the proof of identity values") as connection:
+        with connection.cursor() as cursor:
+            cursor.execute(SEQUENCES, {"schema": schema})
+            sequences = {(t, c): s for t, c, s in cursor.fetchall()}
+            cursor.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
+        connection.commit()
+        proofs = []
+        for table, column in planned:
+            sequence = sequences.get((table.name, column.name))
+            if sequence is None:
+                problem = "identity column has no sequence"
+                proofs.append(IdentityProof(table.name, column.name, None, SEQUENCE, problem))
+                continue
+            facts = profile.tables.get(table.source)
+            proof = _Proof(connection, schema, table, column, sequence)
+            proofs.append(proof.run(facts.next_value if facts else None))
+        return proofs
 
 
 class _Proof:
