@@ -41,7 +41,7 @@ $(SAMPLE): $(SAMPLE_CODE) | $(STAMP)
 	@$(BIN)/python -m migration_assets.sample.price_tracker '$@'
 
 demo: $(STAMP) $(SAMPLE) ## Move the bundled sample application into an embedded PostgreSQL and prove it
-	@$(BIN)/migration-assets migrate 'sqlite:///$(SAMPLE)'
+	@$(BIN)/migration-assets migrate --target embedded 'sqlite:///$(SAMPLE)'
 
 ui: $(STAMP) ## Open the Dagster UI on what has been run (webserver and daemon)
 	@$(BIN)/migration-assets ui

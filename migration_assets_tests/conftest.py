@@ -90,6 +90,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_database_of_the_environment() -> None:
+    """What ``DATABASE_URL`` names is none of the tests' business."""
+    os.environ.pop("DATABASE_URL", None)
+
+
 @pytest.fixture(scope="session")
 def pg_home() -> Iterator[Path]:
     """The migration home that owns the session's server."""

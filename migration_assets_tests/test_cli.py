@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -294,6 +295,44 @@ def test_init_writes_a_commented_file_once(
     assert homes.load(home, "shop").config.source == shop
     assert run(["init", shop, "--target", target]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_database_url_is_the_target_where_none_is_given_and_this_is_said(
+    shop: str,
+    home: Path,
+    make_role: Callable[..., Role],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql+asyncpg://me:s3cret@db.example/app")
+    assert run(["init", shop]) == 0
+    said = capsys.readouterr().err
+    assert "db.example/app, by DATABASE_URL; --target embedded" in said and "s3cret" not in said
+    target = homes.load(home, "shop").config.targets["staging"]
+    assert target.url == "postgresql://me@db.example/app"
+    assert "s3cret" not in (home / "shop" / "defs.yaml").read_text()
+    assert (home / "shop" / "secrets" / "staging.password").read_text() == "s3cret"
+
+    def other() -> str:
+        """The target of the newest other migration."""
+        [name] = [n for n in homes.migration_names(home) if n != "shop"]
+        url = homes.load(home, name).config.targets["staging"].url
+        shutil.rmtree(home / name)
+        return url
+
+    assert run(["init", shop, "--target", "embedded"]) == 0
+    assert other() == "embedded" and "DATABASE_URL" not in capsys.readouterr().err
+    monkeypatch.setenv("DATABASE_URL", "mysql://me@db.example/app")  # the application's own
+    assert run(["init", shop]) == 0
+    assert other() == "embedded"
+    monkeypatch.setenv("DATABASE_URL", make_role(create=False).url)
+    for command in (["migrate", shop], ["verify", shop, "--schema", "nowhere"]):
+        assert run(command) == 2
+        said = capsys.readouterr().err
+        assert "by DATABASE_URL" in said and ("CREATE" in said or "nowhere" in said)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:s3@cret@db.example/app")
+    assert run(["migrate", shop]) == 2
+    assert "s3" not in capsys.readouterr().err
 
 
 def test_verify_of_a_schema_that_is_not_there_is_bad_input(

@@ -13,6 +13,7 @@ from rich.console import Console
 from migration_assets import reports
 from migration_assets.core.catalog import SkippedObject
 from migration_assets.core.plan import Decision, Plan
+from migration_assets.core.readable import moment, seconds, size
 from migration_assets.core.results import (
     ContentResult,
     Difference,
@@ -25,7 +26,6 @@ from migration_assets.core.results import (
     StepFailure,
     SuiteResult,
 )
-from migration_assets.reports.html import seconds, size
 from migration_assets.reports.summary import print_summary, summary_lines
 from migration_assets.run_folder import RunFolder
 from migration_assets_tests.finished_run import (
@@ -117,8 +117,10 @@ def test_report_needs_no_network(hostile: RunFolder) -> None:
 
 def test_proven_report_says_so_first(tmp_path: Path) -> None:
     folder = finished_run(tmp_path / "run")
-    reports.write(folder, evidence_of(folder))
+    evidence = reports.write(folder, evidence_of(folder), "Asia/Tokyo")
     text = folder.report.read_text()
+    assert moment(evidence.run.started_at, "Asia/Tokyo") in text and " UTC" not in text
+    assert evidence.run.started_at.endswith("Z")
     assert "<h1>Proven</h1>" in text
     assert "<title>shop: proven</title>" in text
     assert "1,000" in text
@@ -196,6 +198,9 @@ def test_names_are_no_markup_in_the_terminal(tmp_path: Path) -> None:
 
 
 def test_numbers_read_well() -> None:
+    summer = "2026-07-01T12:00:00.5+00:00"
+    assert moment(summer) == "2026-07-01 12:00:00 UTC" and moment(None) == "–"
+    assert moment(summer, "Europe/Berlin") == "2026-07-01 14:00:00 CEST"
     assert [size(n) for n in (0, 999, 1500, 54_321_000, None)] == [
         "0 B",
         "999 B",

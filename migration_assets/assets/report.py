@@ -46,6 +46,6 @@ def write_evidence(
             failure=failure,
             broken_off=broken_off,
         )
-        written = reports.write(folder, evidence)
+        written = reports.write(folder, evidence, migration.config.display_timezone)
     history.note(migration, written)
     return written

@@ -12,6 +12,7 @@ from migration_assets import gate
 from migration_assets import home as homes
 from migration_assets.cli.progress_view import plain_console
 from migration_assets.core.cutover_config import PRODUCTION
+from migration_assets.core.readable import moment
 from migration_assets.errors import InputError, MigrationError
 
 _ACCEPTED = re.compile(r"(?P<rule>[^ ]+) (?P<table>.+?)(?:\.(?P<column>[^.]+))?=(?P<most>\d+)")
@@ -50,7 +51,8 @@ def command(
             f"{migration.defs_yaml} has no targets: {PRODUCTION}: name the database to go live in"
         )
     outcome = gate.approvable(migration, rehearsal)
-    console.print(f"Rehearsal {outcome.run_id} of {outcome.finished_at}: {outcome.rows:,} rows")
+    when = moment(outcome.finished_at, migration.config.display_timezone)
+    console.print(f"Rehearsal {outcome.run_id} of {when}: {outcome.rows:,} rows")
     for change in outcome.ledger:
         console.print(f"  changed: {change}", soft_wrap=True)
     config = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from migration_assets import home as homes
+from migration_assets.cli.target_option import TARGET_HELP, target_url
 from migration_assets.errors import InputError
 from migration_assets.sources import open_source
 from migration_assets.state import State
@@ -12,7 +13,7 @@ from migration_assets.state import State
 
 @click.command("init")
 @click.argument("source")
-@click.option("--target", help="postgresql://user@host:port/database; default: the embedded one.")
+@click.option("--target", help=TARGET_HELP)
 @click.option("--schema", help="Target schema; default: the migration's name.")
 def command(source: str, target: str | None, schema: str | None) -> None:
     """Write a commented defs.yaml for SOURCE into the migration home.
@@ -21,6 +22,7 @@ def command(source: str, target: str | None, schema: str | None) -> None:
     No target is touched. The migration is then in the Dagster UI (migration-assets ui); edit the
     file as you like.
     """
+    target = target_url(target)
     database = open_source(source)
     database.check()
     home = homes.home_path()

@@ -15,6 +15,7 @@ from rich.console import Console
 from migration_assets import home as homes
 from migration_assets.cli.moving import check_out, run_job, show
 from migration_assets.cli.progress_view import plain_console
+from migration_assets.cli.target_option import TARGET_HELP, target_url
 from migration_assets.core.catalog import Catalog
 from migration_assets.core.config import MigrationConfig, TargetConfig
 from migration_assets.core.evidence import Evidence
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 @click.command("migrate")
 @click.argument("source")
-@click.option("--target", help="postgresql://user@host:port/database; default: the embedded one.")
+@click.option("--target", help=TARGET_HELP)
 @click.option("--schema", help="Target schema; default: the migration's name.")
 @click.option(
     "--out",
@@ -54,6 +55,7 @@ def command(
     (the target is as it was).
     """
     console = plain_console(stderr=as_json)
+    target = target_url(target)
     gc.disable()  # a tenth of the time of imports goes into looking for garbage
     # It imports for two seconds, beside all that comes before the checks.
     with ExpectationsWorker() as worker:

@@ -14,6 +14,7 @@ from migration_assets.cli.existing import as_it_is
 from migration_assets.cli.local_run import local_run
 from migration_assets.cli.moving import check_out, copy_artefacts
 from migration_assets.cli.progress_view import ProgressView, plain_console
+from migration_assets.cli.target_option import TARGET_HELP, target_url
 from migration_assets.core.catalog import SkippedObject
 from migration_assets.core.config import TargetConfig
 from migration_assets.errors import BrokenOffError
@@ -25,7 +26,7 @@ from migration_assets.sources import absolute_url
 
 @click.command("verify")
 @click.argument("source")
-@click.option("--target", default="embedded", help="postgresql://user@host:port/database.")
+@click.option("--target", help=TARGET_HELP)
 @click.option("--schema", required=True, help="The schema to prove.")
 @click.option("--name", help="Follow the defs.yaml of this migration of the migration home.")
 @click.option(
@@ -35,7 +36,7 @@ from migration_assets.sources import absolute_url
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON.")
 def command(
-    source: str, target: str, schema: str, name: str | None, out: Path | None, as_json: bool
+    source: str, target: str | None, schema: str, name: str | None, out: Path | None, as_json: bool
 ) -> int:
     """Prove that SCHEMA of TARGET holds all of SOURCE, without loading anything.
 
@@ -46,7 +47,9 @@ def command(
     """
     check_out(out)
     home = homes.home_path()
-    destination = resolve_target(TargetConfig(url=target), schema, home, home)
+    destination = resolve_target(
+        TargetConfig(url=target_url(target) or "embedded"), schema, home, home
+    )
     mark = proof.check_target(destination)
     made_by = _migration_of(home, mark, source)
     name = name or made_by
@@ -88,6 +91,7 @@ def command(
                 broken_off=broken is not None,
                 planned=proof.STAGES,
             ),
+            run.config.display_timezone,
         )
         if out is not None:
             copy_artefacts(run.folder, out)

@@ -73,13 +73,3 @@ def needed_here(run: int | None, source: int | None) -> int | None:
     if run is not None:
         return run * 3 // 2
     return None if source is None else source * 3
-
-
-def amount(size: int) -> str:
-    """Bytes for people.
-
-    >>> amount(1_500_000)
-    '1.5 MB'
-    """
-    power = min(max(len(str(size)) - 1, 3) // 3, 4)
-    return f"{size / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"

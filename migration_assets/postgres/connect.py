@@ -40,7 +40,8 @@ SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session
 KEEPALIVE = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
 """A server that vanished is noticed within a minute."""
 
-_SCHEME = re.compile(r"^postgres(?:ql)?(?:\+psycopg2?)?://")
+_SCHEME = re.compile(r"^postgres(?:ql)?(?:\+\w+)?://")
+"""Applications name their driver in it; here it makes no difference."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,11 @@ def resolve_target(
     return target
 
 
+def is_postgres(url: str) -> bool:
+    """True if a URL is one of PostgreSQL, well-formed or not."""
+    return _SCHEME.match(url) is not None
+
+
 def pooled(target: Target, most: int) -> Target:
     """The same target, whose sessions share at most ``most`` connections; close its pool."""
     from migration_assets.postgres.pool import Pool  # SQLAlchemy, which a run imports with Dagster
@@ -110,7 +116,7 @@ def parameters(target_or_url: Target | str) -> dict[str, str]:
             verified TLS and would be reached without.
     """
     url = target_or_url if isinstance(target_or_url, str) else target_or_url.url
-    if not _SCHEME.match(url):
+    if not is_postgres(url):
         raise InputError(
             f"target URL must be postgresql://user@host:port/database, not {redact(url)}"
         )

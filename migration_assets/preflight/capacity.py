@@ -10,7 +10,8 @@ from pathlib import Path
 
 from psycopg2.extensions import cursor as Cursor
 
-from migration_assets.core.preflight import Finding, Verdict, amount, needed_on_target
+from migration_assets.core.preflight import Finding, Verdict, needed_on_target
+from migration_assets.core.readable import size
 from migration_assets.postgres import marker, tls
 from migration_assets.postgres.connect import Target, parameters
 
@@ -161,7 +162,7 @@ def disk(cursor: Cursor, target: Target, stored: int | None, source_bytes: int |
     cursor.execute("SELECT pg_size_bytes(current_setting('max_wal_size'))")
     (wal,) = marker.one(cursor)
     need = needed_on_target(stored, source_bytes, int(wal))
-    needs = f"a load needs about {amount(need)}" if need else "what a load needs is not known"
+    needs = f"a load needs about {size(need)}" if need else "what a load needs is not known"
     place = _place(cursor, target)
     if place is None:
         return Finding(
@@ -170,7 +171,7 @@ def disk(cursor: Cursor, target: Target, stored: int | None, source_bytes: int |
             f"{needs}; the server's free space can not be known from here: look at it there",
         )
     free = shutil.disk_usage(place).free
-    said = f"{amount(free)} free in {place}, {needs}"
+    said = f"{size(free)} free in {place}, {needs}"
     if need is not None and free < need:
         return Finding("disk", Verdict.NO_GO, f"{said}; make room on the server")
     return Finding("disk", Verdict.GO if need else Verdict.WARNING, said)

@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from migration_assets.core.preflight import Finding, Verdict, amount, needed_here
+from migration_assets.core.preflight import Finding, Verdict, needed_here
+from migration_assets.core.readable import size
 from migration_assets.home import Migration
 from migration_assets.retention import run_folders, under_way
 
@@ -32,18 +33,18 @@ def look(migration: Migration, source: int | None) -> Iterator[Finding]:
         yield Finding(
             "space",
             Verdict.WARNING,
-            f"{amount(free)} free in {there}; what a run needs is not known before the first one"
+            f"{size(free)} free in {there}; what a run needs is not known before the first one"
             f"{elsewhere}",
         )
     elif free < need:
         yield Finding(
             "space",
             Verdict.NO_GO,
-            f"{amount(free)} free in {there}, a run needs about {amount(need)}; make room, or "
+            f"{size(free)} free in {there}, a run needs about {size(need)}; make room, or "
             f"name another place with storage{elsewhere}",
         )
     else:
-        said = f"{amount(free)} free in {there}, a run needs about {amount(need)}{elsewhere}"
+        said = f"{size(free)} free in {there}, a run needs about {size(need)}{elsewhere}"
         yield Finding("space", Verdict.GO, said)
     yield from _broken(migration)
 
@@ -55,11 +56,11 @@ def _broken(migration: Migration) -> Iterator[Finding]:
         if not folder.evidence.exists() and not under_way(folder)
     ]
     if broken:
-        size = amount(sum(_size(path) for path in broken))
+        held = size(sum(_size(path) for path in broken))
         yield Finding(
             "broken runs",
             Verdict.WARNING,
-            f"{len(broken)} run folders without a result ({size}), such as {broken[0]}; later runs "
+            f"{len(broken)} run folders without a result ({held}), such as {broken[0]}; later runs "
             "drop them, or drop them yourself",
         )
 

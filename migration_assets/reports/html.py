@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from migration_assets.core.evidence import Evidence, StatementEvidence, Verdict
+from migration_assets.core.readable import count, moment, seconds, size
 
 LEDGER_SAMPLE = 200
 """Ledger entries shown; the file has all."""
@@ -23,13 +24,13 @@ HEADLINES = {
     Verdict.NOT_PROVEN: "Not proven",
     Verdict.BROKEN_OFF: "Broken off",
 }
-_UNITS = ("B", "KB", "MB", "GB", "TB")
 
 
 def render_html(
     evidence: Evidence,
     ledger_sample: Sequence[Mapping[str, str | None]] = (),
     quarantine_sample: Sequence[Mapping[str, str | None]] = (),
+    zone: str = "UTC",
 ) -> str:
     """Render the report; every text of the evidence is escaped.
 
@@ -37,6 +38,7 @@ def render_html(
         evidence: the run's evidence.
         ledger_sample: first entries of the ledger, with the columns of ``ledger.parquet``.
         quarantine_sample: first rows of the quarantine, with those of ``quarantine.parquet``.
+        zone: in which times of day are shown.
     """
     environment = Environment(
         loader=PackageLoader("migration_assets.reports", "templates"),
@@ -49,7 +51,7 @@ def render_html(
         "count": count,
         "size": size,
         "seconds": seconds,
-        "moment": _moment,
+        "moment": partial(moment, zone=zone),
         "share": _share,
     }
     tables = evidence.tables
@@ -77,38 +79,6 @@ def render_html(
         "shown": SHOWN,
     }
     return environment.get_template("report.html.j2").render(context)
-
-
-def count(number: int | None) -> str:
-    """A number of things, with separators; a dash for none known."""
-    return "–" if number is None else f"{number:,}"
-
-
-def size(number: int | None) -> str:
-    """Bytes in the unit that leaves one to three digits."""
-    if number is None:
-        return "–"
-    value = float(number)
-    for unit in _UNITS:
-        if value < 1000 or unit == _UNITS[-1]:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
-        value /= 1000
-    raise AssertionError("unreachable")
-
-
-def seconds(number: float | None) -> str:
-    """Seconds with the digits that matter."""
-    if number is None:
-        return "–"
-    if number >= 120:
-        return f"{int(number // 60)} min {int(number % 60)} s"
-    return f"{number:.1f} s" if number >= 1 else f"{number * 1000:.0f} ms"
-
-
-def _moment(text: str | None) -> str:
-    if not text:
-        return "–"
-    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _share(part: float, whole: float) -> str:

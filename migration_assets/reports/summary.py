@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from migration_assets.core.evidence import Evidence, TableEvidence, Verdict
-from migration_assets.reports.html import HEADLINES, count, seconds
+from migration_assets.core.readable import count, seconds
+from migration_assets.reports.html import HEADLINES
 
 SHOWN_TABLES = 40
 """Tables shown when there are more than this: the failed ones first, then the largest."""

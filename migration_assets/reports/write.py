@@ -13,8 +13,13 @@ from migration_assets.reports.html import LEDGER_SAMPLE, render_html
 from migration_assets.run_folder import RunFolder
 
 
-def write(folder: RunFolder, evidence: Evidence) -> Evidence:
+def write(folder: RunFolder, evidence: Evidence, zone: str = "UTC") -> Evidence:
     """Merge ledger and quarantine, complete the evidence by them, write both results.
+
+    Args:
+        folder: the run's folder.
+        evidence: so far.
+        zone: in which the report shows times of day.
 
     Returns:
         the evidence as written. Entries that the extracts counted and the ledger does not hold
@@ -52,7 +57,9 @@ def write(folder: RunFolder, evidence: Evidence) -> Evidence:
     folder.write_text(folder.evidence.name, written.to_json())
     folder.write_text(
         folder.report.name,
-        render_html(written, _first_entries(folder.ledger), _first_entries(folder.quarantine)),
+        render_html(
+            written, _first_entries(folder.ledger), _first_entries(folder.quarantine), zone
+        ),
     )
     return written
 
