@@ -22,6 +22,7 @@ from migration_assets import (
     preflight,
     restore_drill,
     run_lock,
+    source_backup,
     switch_env,
 )
 from migration_assets.core.cutover_config import PRODUCTION, STAGING, CommandConfig, SwitchConfig
@@ -210,6 +211,8 @@ def freeze(place: Place) -> StepResult:
         if config is not None:
             result = _command(place, "freeze", config)
             lines.append(f"{result.command}: exit code {result.exit_code}")
+        if place.migration.config.backup.source:
+            lines.append(source_backup.back_up(place.migration).line)
         say("; ".join(lines) or "cutover.hooks has no freeze")
     return _taken(place, "freeze")
 
@@ -262,6 +265,8 @@ def words(place: Place) -> list[str]:
             lines.append(f"{step}: {_switch_words(place, command)}")
         else:
             lines.append(f"{step}: nothing, cutover.hooks has no {step}")
+        if step == "freeze" and config.backup.source:
+            lines.append(f"{step}: back up the source, and try whether that can be restored")
     return [*lines, f"each command finds {', '.join(sorted(place.variables()))}"]
 
 

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-from migration_assets import cutover, gate, history
+from migration_assets import backup_store, cutover, gate, history, source_backup
 from migration_assets.core.evidence import Verdict
 from migration_assets.home import Migration
 from migration_assets_tests import attempts
@@ -96,6 +96,11 @@ def test_a_cutover_goes_live_step_by_step(
     assert f"search_path%3D%22{schema}%22" in (migration.folder / "app.env").read_text()
     assert evidence.cutover is not None
     assert [step.name for step in evidence.cutover.steps] == list(cutover.STEPS)
+    (freeze,) = (step for step in evidence.cutover.steps if step.name == "freeze")
+    assert "of the source: copy, 0.0 MB, restored and compared" in freeze.detail
+    (kept,) = backup_store.ids(migration, source_backup.KIND)
+    made = source_backup.read(migration, kept)
+    assert made.content == evidence.source.snapshot_id
     assert 0 < evidence.cutover.swap_seconds < 1
     (live,) = history.cutovers(migration)
     assert (live.run_id, live.schema_name, live.previous) == (outcome.run_id, schema, None)

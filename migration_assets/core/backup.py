@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from migration_assets.core.standing import TableState
+
 
 @dataclass(frozen=True)
 class FileSum:
@@ -123,3 +125,50 @@ class Drill:
     def passed(self) -> bool:
         """True if everything came back as it was."""
         return not self.problems
+
+
+@dataclass(frozen=True)
+class SourceBackup:
+    """One backup of a source (``manifest.json`` in its folder).
+
+    Attributes:
+        id: the name of its folder: when it was made.
+        migration: the migration.
+        made_at: ISO 8601 in UTC.
+        location: the source without credentials.
+        method: ``copy`` of its files, ``dump``, or ``none`` where there can be neither.
+        program: that dumped it.
+        content: the id that a snapshot of the same content has, None where there is none.
+        tables: what the source held, by source name; empty if it was not restored.
+        restored: a source was made of it again, and held what the source holds.
+        notes: what is less than it could be.
+        files: all files of it, but this record.
+        seconds: wall time.
+    """
+
+    id: str
+    migration: str
+    made_at: str
+    location: str
+    method: str
+    program: str | None
+    content: str | None
+    tables: dict[str, TableState]
+    restored: bool
+    notes: tuple[str, ...]
+    files: tuple[FileSum, ...]
+    seconds: float
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        if self.method == "none":
+            what = "no backup of the source but the Parquet files of the run"
+        else:
+            size = sum(file.bytes for file in self.files)
+            tried = "restored and compared" if self.restored else "not restored"
+            what = (
+                f"backup {self.id} of the source: {self.program or self.method}, "
+                f"{size / 1e6:,.1f} MB, {tried}, {self.seconds:.1f} s"
+            )
+        return "; ".join([what, *self.notes])

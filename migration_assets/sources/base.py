@@ -105,6 +105,27 @@ class SourceFacts:
     columns: dict[str, dict[Lane, ColumnFacts]]
 
 
+@dataclass(frozen=True)
+class SourceCopy:
+    """What a backup of a source holds.
+
+    Attributes:
+        method: ``copy`` or ``dump``; ``none`` if there could be neither.
+        tables: what was in the source, by source name.
+        restored: a source was made of it again, and held what the source holds.
+        program: that dumped it.
+        content: as in :class:`Position`, None where there is none.
+        notes: what is less than it could be, in readable lines.
+    """
+
+    method: str
+    tables: dict[str, TableState]
+    restored: bool
+    program: str | None = None
+    content: str | None = None
+    notes: tuple[str, ...] = ()
+
+
 class SnapshotReader(Protocol):
     """A taken snapshot, to be read from any thread; nothing but the snapshot is touched."""
 
@@ -240,4 +261,13 @@ class Source(Protocol):
         Raises:
             InputError: the source can not be used.
             BrokenOffError: it was lost.
+        """
+
+    def back_up(self, folder: Path) -> SourceCopy:
+        """Write all of the source into ``folder``, and try whether it can be restored.
+
+        Raises:
+            InputError: the source can not be used.
+            NotProvenError: what was restored is not what the source holds.
+            BrokenOffError: the source, or room on the disk, was lost.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,8 +20,8 @@ from migration_assets.core.standing import (
     held_against,
     movement,
 )
-from migration_assets.errors import InputError
-from migration_assets.sources.base import POSITION_BYTES, Snapshot
+from migration_assets.errors import BrokenOffError, InputError, NotProvenError
+from migration_assets.sources.base import POSITION_BYTES, Snapshot, SourceCopy
 from migration_assets.sources.csv import contents
 from migration_assets.sources.csv.contents import Contents, Stamp
 from migration_assets.sources.csv.files import CsvFile
@@ -169,6 +170,33 @@ class CsvSource:
         }
         tables = held_against(old, now)
         return movement([] if tables else [f"{FILE} is not what it was"], tables)
+
+    def back_up(self, folder: Path) -> SourceCopy:
+        """Copy the files into ``folder``, and read the copies as a source."""
+        found = contents.look(self._place)
+        paths = [file.path for file in found.files.values()]
+        if found.manifest is not None:
+            paths.append(self._place.path / FILE)
+        try:
+            for path in paths:
+                shutil.copyfile(path, folder / path.name)
+        except OSError as error:
+            raise BrokenOffError(
+                f"the backup of {self.location} can not be written to {folder}: {error.strerror}; "
+                "make room, then run again"
+            ) from error
+        copies = replace(self._place, path=folder)
+        again = contents.look(copies)
+        stamps = {table: contents.stamp(file) for table, file in again.files.items()}
+        content = contents.identity(stamps, again.manifest, copies)
+        source = {table: contents.stamp(file) for table, file in found.files.items()}
+        if content != contents.identity(source, found.manifest, self._place):
+            raise NotProvenError(f"the backup of {self.location} is not what the source holds")
+        tables = {
+            table: TableState(contents.rows(file, again.headers[table]), stamps[table].sha256)
+            for table, file in again.files.items()
+        }
+        return SourceCopy("copy", tables, restored=True, content=content)
 
 
 def _prove(manifest: CsvManifest, stamps: Mapping[str, Stamp], folder: Path) -> None:

@@ -12,7 +12,7 @@ import pymysql
 
 from migration_assets.core.catalog import Catalog, Kind, Table
 from migration_assets.core.profile import Lane
-from migration_assets.core.standing import Movement, Position, Standing
+from migration_assets.core.standing import Movement, Position, Standing, TableState
 from migration_assets.sources.base import BATCH_ROWS, LanesMissing, QueryError, SourceFacts
 from migration_assets.sources.mysql import connect, facts, query, ranges, standing, wire
 from migration_assets.sources.mysql.forms import ARROW, Form, LaneMissingError, form, lanes
@@ -81,6 +81,11 @@ class MySQLReader:
         """What is in this snapshot, and was not so ``before``."""
         with connect.errors(self.snapshot.source):
             return standing.moved(self._ask, self._forms, self._record, self.catalog, before)
+
+    def states(self) -> dict[str, TableState]:
+        """Rows and digest of every table of this snapshot."""
+        with connect.errors(self.snapshot.source):
+            return standing.states(self._ask, self._forms, self.catalog())
 
     def position(self) -> Position:
         """Where the database stood as this snapshot began."""

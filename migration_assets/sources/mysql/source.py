@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from migration_assets.core.catalog import Catalog
-from migration_assets.core.standing import Movement, Position, Standing
+from migration_assets.core.standing import Movement, Position, Standing, TableState
 from migration_assets.errors import InputError
-from migration_assets.sources.base import SnapshotGoneError
-from migration_assets.sources.mysql import connect, snapshot
+from migration_assets.sources.base import SnapshotGoneError, SourceCopy
+from migration_assets.sources.mysql import connect, dump, snapshot
 from migration_assets.sources.mysql.address import Address, parse
 from migration_assets.sources.mysql.reader import MySQLReader
 from migration_assets.sources.mysql.reflect import reflect
@@ -130,6 +130,25 @@ class MySQLSource:
         """
         with closing(self._now()) as reader:
             return reader.moved_since(before)
+
+    def back_up(self, folder: Path) -> SourceCopy:
+        """Dump the database, and restore it into one of its own where the account may make it."""
+        with connect.errors(self.location):
+            program, notes = dump.dump(self.address, folder)
+            if program is None:
+                return SourceCopy("none", {}, restored=False, notes=notes)
+            try:
+                with dump.restored(self.address, folder) as there:
+                    catalog, before = self._states()
+                    _, now = MySQLSource(there)._states()
+            except PermissionError as error:
+                notes = (*notes, f"not restored for a trial: {error}")
+                return SourceCopy("dump", {}, restored=False, program=program, notes=notes)
+        return dump.judged(before, now, catalog, program, notes)
+
+    def _states(self) -> tuple[Catalog, dict[str, TableState]]:
+        with closing(self._now()) as reader:
+            return reader.catalog(), reader.states()
 
     def _now(self) -> MySQLReader:
         with connect.errors(self.location):

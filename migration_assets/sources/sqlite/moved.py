@@ -48,15 +48,19 @@ def between(old: Path, new: Path, location: str) -> Movement | None:
 
 def by_rows(before: dict[str, TableState], new: Path) -> Movement:
     """What differs from a copy that is gone, by the rows of the tables that it had."""
-    with closing(open_read_only(new)) as now:
-        states = {
-            table.name: TableState(rows)
-            for table in _tables(now).values()
-            if table.name in before and (rows := _rows(now, table)) is not None
-        }
+    there = rows_by_table(new)
+    states = {name: TableState(rows) for name, rows in there.items() if name in before}
     return Movement(
         ("its content is not that of the snapshot",), tuple(held_against(before, states))
     )
+
+
+def rows_by_table(path: Path) -> dict[str, int]:
+    """The rows of all tables that can be read."""
+    with closing(open_read_only(path)) as connection:
+        tables = _tables(connection).values()
+        found = {table.name: _rows(connection, table) for table in tables}
+    return {name: rows for name, rows in found.items() if rows is not None}
 
 
 def _schema(before: sqlite3.Connection, now: sqlite3.Connection) -> list[str]:

@@ -38,7 +38,7 @@ from migration_assets.sources.sqlite.read import WrongTypeError, batch_rows, fie
 from migration_assets.sources.sqlite.reflect import reflect, with_sizes
 from migration_assets.sources.sqlite.scan import scan
 
-_HARMLESS = re.compile(
+HARMLESS = re.compile(
     r"never used|freelist|(NULL|NUMERIC|TEXT|non-\w+) value in|CHECK constraint failed"
     r"|^\*\*\* in database",
     re.IGNORECASE,
@@ -283,7 +283,7 @@ class SQLiteReader:
         finally:
             connection.close()
         lines = [line for text in found if text != "ok" for line in text.splitlines()]
-        serious = [line for line in lines if not _HARMLESS.search(line)]
+        serious = [line for line in lines if not HARMLESS.search(line)]
         if serious:
             self._damage = damaged(self.snapshot.source, serious[0])
         else:

@@ -62,7 +62,7 @@ def copy_database(source: Path, target: Path, location: str) -> None:
         where = f" {error.filename}" if error.filename else ""
         raise InputError(f"{location}: cannot be copied ({error.strerror}{where})") from error
     finally:
-        _remove(part)
+        remove(part)
 
 
 def content_id(path: Path) -> str:
@@ -96,7 +96,7 @@ def _copy(source: Path, part: Path, location: str) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     attempts = 0
     while True:
-        _remove(part)
+        remove(part)
         _create(part)
         with source.open("rb") as file:
             parsed = header.parse(file.read(header.SIZE))
@@ -112,7 +112,7 @@ def _copy(source: Path, part: Path, location: str) -> None:
         if _copy_still(source, part, location):
             return
         if attempts >= STILL_ATTEMPTS and os.path.exists(f"{source}-shm"):
-            _remove(part)
+            remove(part)
             _create(part)
             _back_up(source, part, location)
             return
@@ -254,7 +254,8 @@ def _create(path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
 
 
-def _remove(part: Path) -> None:
+def remove(part: Path) -> None:
+    """Delete a copy with all that SQLite may have left beside it."""
     for suffix in (*_PARTS, "-shm"):
         Path(f"{part}{suffix}").unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from migration_assets.core.catalog import Catalog
 from migration_assets.core.standing import Movement, Position, Standing
 from migration_assets.errors import InputError
-from migration_assets.sources.base import POSITION_BYTES, Snapshot
+from migration_assets.sources.base import POSITION_BYTES, Snapshot, SourceCopy
 from migration_assets.sources.sqlite import header, position, snapshot
 from migration_assets.sources.sqlite.connect import input_error, open_read_only
 from migration_assets.sources.sqlite.reader import SQLiteReader, passed_path
@@ -147,6 +147,13 @@ class SQLiteSource:
                 (open_one, *(found.reasons if found else ())), found.tables if found else ()
             )
         return found
+
+    def back_up(self, folder: Path) -> SourceCopy:
+        """Copy the file into ``folder`` for good; see :func:`backup.back_up`."""
+        from migration_assets.sources.sqlite import backup  # needed seldom
+
+        self.check()
+        return backup.back_up(self.path, folder, self.location)
 
     def _moved(self, before: Standing, path: Path) -> Movement | None:
         from migration_assets.sources.sqlite import moved  # needed seldom
