@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
@@ -25,10 +28,13 @@ from migration_assets.errors import InputError
 from migration_assets.home import Migration
 from migration_assets.postgres import marker, run_log, tls
 from migration_assets.postgres.connect import Target, parameters, session
-from migration_assets.preflight import capacity, database, look, staged
+from migration_assets.preflight import capacity, database, look, source, staged
 from migration_assets.preflight.staged import Staged
 from migration_assets_tests import small_shop
 from migration_assets_tests.conftest import Role
+
+NOBODY = "postgresql://me@localhost:1/nothing"
+"""No server is there."""
 
 MakeRole = Callable[..., Role]
 
@@ -37,10 +43,11 @@ MakeRole = Callable[..., Role]
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Migration]:
     """A function that makes the migration ``shop`` with this production target."""
     monkeypatch.setenv("MIGRATION_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("migration_assets.preflight.source.QUIET_SECONDS", 0.01)
     source = small_shop.make_source(tmp_path / "shop.db")
 
     def make(url: str, lines: str = "", **target: Any) -> Migration:
-        migration = small_shop.make_migration(homes.home_path(), source)
+        migration = small_shop.make_migration(homes.home_path(), source, NOBODY)
         keys = {"url": url, "schema": "shop", **target}
         text = migration.defs_yaml.read_text()
         production = f"    production: {json.dumps(keys)}\n\n  # Which tables"
@@ -78,11 +85,13 @@ def test_a_run_that_may_begin_is_go_and_nothing_is_written(
     before = sorted(path.name for path in migration.folder.iterdir())
     assert run(["preflight", "shop"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "shop, production: GO, 1 warning"
-    [said] = [line for line in lines if line.startswith("warning: ")]
+    assert lines[-1] == "shop, production: GO, 2 warnings"
+    said, drill = [line for line in lines if line.startswith("warning: ")]
+    assert "CREATEDB" in drill
     assert said.startswith("warning: disk: a load needs about ") and "can not be known" in said
     with psycopg2.connect(database) as connection, connection.cursor() as cursor:
         cursor.execute(f"GRANT pg_read_all_settings TO {role.name}")
+        cursor.execute(f"ALTER ROLE {role.name} CREATEDB")
     assert run(["preflight", "shop", "--environment", "production", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["go"] and record["environment"] == "production"
@@ -92,6 +101,32 @@ def test_a_run_that_may_begin_is_go_and_nothing_is_written(
     with psycopg2.connect(database) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_namespace WHERE nspname !~ '^(pg_|information_)'")
         assert cursor.fetchone() == (1,)  # public
+
+
+def test_a_source_that_is_written_to_must_be_stopped_before_a_cutover(
+    shop: Callable[..., Migration], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migration = shop("postgresql://me@localhost:1/d")
+    written = "UPDATE users SET name = name || '.'"
+
+    def application(_seconds: float) -> None:
+        with closing(sqlite3.connect(tmp_path / "shop.db")) as connection, connection:
+            connection.execute(written)
+
+    def quiet(environment: str, found: Migration = migration) -> Finding:
+        findings: list[Finding] = []
+        assert source.look(found, environment, findings) is not None
+        return next(finding for finding in findings if finding.name == "quiet")
+
+    monkeypatch.setattr(source, "time", SimpleNamespace(sleep=application))
+    assert quiet("staging").verdict is Verdict.GO
+    stopped = quiet("production")
+    assert stopped.verdict is Verdict.NO_GO and "cutover.hooks.stop_app" in stopped.reason
+    hooks = "  cutover: {hooks: {stop_app: 'true', freeze: 'true'}}"
+    stopped = quiet("production", small_shop.configure(migration, hooks))
+    assert stopped.verdict is Verdict.GO and "stop_app and freeze must end" in stopped.reason
+    written = "SELECT 1"
+    assert "nobody wrote" in quiet("production").reason
 
 
 def test_everything_that_speaks_against_a_run_is_named_at_once(
@@ -125,7 +160,7 @@ def test_everything_that_speaks_against_a_run_is_named_at_once(
         said = verdicts(found)
         assert {name for name, verdict in said.items() if verdict is Verdict.NO_GO} == {
             "runs", "source", "rights", "log", "schema", "writes", "connections",
-            "leftovers", "app role",
+            "leftovers", "app role", "restore drill",
         }  # fmt: skip
         assert "paused" in reason(found, "runs") and "lunch" in reason(found, "runs")
         assert "GRANT CREATE ON DATABASE" in reason(found, "rights")
@@ -231,7 +266,7 @@ def test_production_is_reached_over_a_network_with_verified_tls_only(
     migration = shop("postgresql://u@192.0.2.1/d")
     found = look(migration, "production")
     assert "refuses 192.0.2.1/d without verified TLS" in reason(found, "target")
-    with pytest.raises(InputError, match="shop has no target production"):
+    with pytest.raises(InputError, match="has no targets: production"):
         config = migration.config.model_copy(
             update={"targets": {"staging": migration.config.targets["staging"]}}
         )

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import psycopg2
 
 from migration_assets import pause, run_lock
-from migration_assets.core.catalog import Catalog
+from migration_assets.backup import target_of
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.preflight import Finding, Sizes, Verdict
 from migration_assets.errors import InputError, MigrationError
 from migration_assets.home import Migration
 from migration_assets.postgres import app_rights, tls
-from migration_assets.postgres.connect import Target, parameters, resolve_target, session
-from migration_assets.preflight import backups, database, room, staged
+from migration_assets.postgres.connect import Target, parameters, session
+from migration_assets.preflight import backups, database, room, source, staged
 from migration_assets.preflight.staged import Staged
 
 
@@ -31,24 +31,15 @@ def look(migration: Migration, environment: str, run_id: str | None = None) -> l
     """
     config = migration.config
     if environment not in config.targets:
-        raise InputError(
-            f"{migration.name} has no target {environment}; write one under targets in "
-            f"{migration.defs_yaml}"
-        )
+        raise InputError(f"{migration.defs_yaml} has no targets: {environment}")
     findings: list[Finding] = []
     if run_id is None:
         findings.append(_others(migration))
-    catalog = _source(migration, findings)
+    catalog = source.look(migration, environment, findings)
     sizes = Sizes(migration.source().size(), len(catalog.tables)) if catalog else Sizes()
     rehearsed = staged.read(migration) if environment == PRODUCTION else None
     try:
-        target = resolve_target(
-            config.targets[environment],
-            config.schema_of(environment),
-            migration.folder,
-            migration.home,
-            environment,
-        )
+        target = target_of(migration, environment)
     except InputError as error:
         findings.append(Finding("target", Verdict.NO_GO, str(error)))
     else:
@@ -69,20 +60,6 @@ def _others(migration: Migration) -> Finding:
         reason = f"run {under_way} of {migration.name} is under way; wait for its end"
         return Finding("runs", Verdict.NO_GO, reason)
     return Finding("runs", Verdict.GO, "none is under way")
-
-
-def _source(migration: Migration, findings: list[Finding]) -> Catalog | None:
-    """What the source declares, None if it can not be read."""
-    source = migration.source()
-    try:
-        source.check()
-        catalog = source.reflect()
-    except MigrationError as error:
-        findings.append(Finding("source", Verdict.NO_GO, str(error)))
-        return None
-    said = f"{source.location} answers: {len(catalog.tables)} tables"
-    findings.append(Finding("source", Verdict.GO, said))
-    return catalog
 
 
 def _target(

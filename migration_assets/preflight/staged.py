@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import psycopg2
 from psycopg2.extensions import cursor as Cursor
 
+from migration_assets.backup import target_of
 from migration_assets.core.cutover_config import STAGING
 from migration_assets.errors import MigrationError
 from migration_assets.home import Migration
 from migration_assets.postgres import marker, run_log
-from migration_assets.postgres.connect import resolve_target, session
+from migration_assets.postgres.connect import session
 from migration_assets.retention import run_folders
 
 EXTENSIONS = """
@@ -57,10 +58,9 @@ def read(migration: Migration) -> Staged | None:
     """Look at staging; None if no rehearsal went live there, or it does not answer."""
     if not any((f.path / "results" / "swap" / "all.json").exists() for f in run_folders(migration)):
         return None
-    config = migration.config
-    schema = config.schema_of(STAGING)
+    schema = migration.config.schema_of(STAGING)
     try:
-        target = resolve_target(config.targets[STAGING], schema, migration.folder, migration.home)
+        target = target_of(migration, STAGING)
         with (
             session(target, "the look at staging") as connection,
             connection.cursor() as cursor,
