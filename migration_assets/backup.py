@@ -15,7 +15,7 @@ from migration_assets.core.results import from_json, to_json
 from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.home import Migration
 from migration_assets.postgres import contents, marker, pg_tools, run_log
-from migration_assets.postgres.connect import Target, resolve_target, session
+from migration_assets.postgres.connect import BACKUP, Target, resolve_target, session
 from migration_assets.progress import Progress
 
 ASKED, SCHEDULE, BEFORE_SWAP = "asked", "schedule", "before swap"
@@ -109,7 +109,7 @@ def back_up(
     what = f'the backup of schema "{target.schema}"'
     with (
         backup_store.new(migration, environment) as part,
-        session(target, what, application_name=pg_tools.APPLICATION_NAME) as connection,
+        session(target, what, application_name=BACKUP) as connection,
         connection.cursor() as cursor,
     ):
         version = connection.server_version // 10_000

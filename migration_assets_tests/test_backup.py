@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
 
 from migration_assets import backup, backup_store, restore_drill
 from migration_assets import home as homes
@@ -24,6 +25,7 @@ from migration_assets.home import Migration
 from migration_assets.launch import instance
 from migration_assets.postgres import contents, embedded, pg_tools
 from migration_assets.postgres.connect import Target, connect
+from migration_assets.postgres.patience import limit_locks, patiently
 from migration_assets.preflight import backups
 from migration_assets.progress import Progress
 from migration_assets_tests.conftest import Role
@@ -269,6 +271,23 @@ def test_a_backup_that_fails_says_why_and_leaves_nothing(
         patched.setattr(contents, "read", exchanged)
         back_up(migration)
     change(database, "DROP SCHEMA {0} CASCADE; ALTER SCHEMA away RENAME TO {0}")
+
+    def swapped(*arguments: Any) -> Contents:
+        found = read(*arguments)
+        other = connect(role.url)
+        lock = sql.SQL("LOCK TABLE {}.t IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(SCHEMA))
+
+        def work(cursor: Cursor) -> None:
+            limit_locks(cursor)
+            cursor.execute(lock)
+
+        assert patiently(other, SCHEMA, 20, work)[1] == 2
+        other.close()
+        return found
+
+    with monkeypatch.context() as patched, pytest.raises(BrokenOffError, match="broke off"):
+        patched.setattr(contents, "read", swapped)
+        back_up(migration)
 
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
     says = "echo 'pg_dump: error: could not write to file: No space left on device' >&2; exit 1"

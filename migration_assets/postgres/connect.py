@@ -29,6 +29,8 @@ CONNECT_SECONDS = 4
 """For each address of the host, so that a target that is down is known within five seconds."""
 
 APPLICATION_NAME = "migration_assets"
+BACKUP = f"{APPLICATION_NAME} backup"
+"""Name of the sessions of a backup: it can be made again, so what can not wait may end them."""
 
 SESSION = """
 SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres';

@@ -11,6 +11,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from migration_assets.errors import BrokenOffError
+from migration_assets.postgres.connect import BACKUP
 
 T = TypeVar("T")
 
@@ -20,6 +21,14 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 
 CONTENDED = (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure)
+
+BACKUPS = """
+SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+WHERE a.application_name = %s AND pg_has_role(a.usesysid, 'USAGE') AND EXISTS (
+    SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE l.pid = a.pid AND a.datname = current_database() AND n.nspname = %s)
+"""
 
 
 def limit_locks(cursor: Cursor) -> None:
@@ -31,6 +40,8 @@ def patiently(
     connection: Connection, schema: str, patience: float, work: Callable[[Cursor], T]
 ) -> tuple[T, int]:
     """Do ``work`` in one transaction, again while locks of others are in its way. Commits.
+
+    A backup of the schema that is in the way is ended: it would be of no use afterwards.
 
     Args:
         connection: idle.
@@ -60,5 +71,8 @@ def patiently(
                     f"{error.diag.message_primary or error}; the live schema is as it was; end "
                     "the long transactions that use its tables, then run again"
                 ) from error
+            with connection.cursor() as cursor:
+                cursor.execute(BACKUPS, (BACKUP, schema))
+            connection.commit()
         time.sleep(pause)
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)

@@ -19,15 +19,13 @@ from psycopg2.extensions import make_dsn
 from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.postgres import embedded
 from migration_assets.postgres.connect import (
+    BACKUP,
     CONNECT_SECONDS,
     KEEPALIVE,
     Target,
     parameters,
     redact,
 )
-
-APPLICATION_NAME = "migration_assets backup"
-"""By it an administrator, and a rollback that can not wait, find these sessions."""
 
 FOLDERS = (
     "/usr/lib/postgresql/*/bin",
@@ -105,7 +103,7 @@ def running(
         "connect_timeout": str(CONNECT_SECONDS),
         **KEEPALIVE,
         **parameters(target),
-        "application_name": APPLICATION_NAME,
+        "application_name": BACKUP,
     }
     if "sslpassword" in found:
         raise InputError(
