@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from migration_assets import commands, history, run_lock, switch_env
+from migration_assets import commands, history, run_lock, switch_env, way_back
 from migration_assets.backup import target_of
 from migration_assets.core import results
 from migration_assets.core.cutover_config import PRODUCTION, CommandConfig
@@ -35,7 +35,7 @@ from migration_assets.core.rollback import (
 from migration_assets.core.standing import Standing
 from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
-from migration_assets.postgres import marker, run_log, swap_back
+from migration_assets.postgres import run_log, swap_back
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.swap import previous_schema
 from migration_assets.postgres.variables import application_variables
@@ -82,7 +82,7 @@ def look(migration: Migration, environment: str, target: Target) -> Outlook:
     schema = target.schema
     with session(target, "the look at the target") as connection, connection.cursor() as cursor:
         run = run_log.live_run(cursor, schema, migration.name)
-        previous = marker.schema_exists(cursor, previous_schema(schema))
+        previous = way_back.was_live(migration, cursor, schema, run)
     if run is None:
         raise InputError(
             f'nothing of migration {migration.name} is live in schema "{schema}" at '
@@ -284,12 +284,11 @@ class _Steps:
         return f"{result.command}: exit code 0"
 
     def _swap_back(self) -> str:
-        config = self._migration.config
-        done = swap_back.swap_back(
+        done = way_back.go_back(
+            self._migration,
             self._target,
-            self._migration.name,
+            self._record.run,
             to_previous=self._record.way is Way.PREVIOUS,
-            built=config.schema_mode == "existing",
             lenient=self._options.emergency,
         )
         self._keep(swap=done)

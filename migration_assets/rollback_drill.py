@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from migration_assets import history, rollback
+from migration_assets import history, rollback, way_back
 from migration_assets.backup import target_of
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.rollback import ACCOUNT, SWAP_BACK, UNDO, Rollback, Step, SwapBack, Way
 from migration_assets.errors import InputError, NotProvenError
 from migration_assets.home import Migration
-from migration_assets.postgres import marker, run_log, swap_back
+from migration_assets.postgres import run_log
 from migration_assets.postgres.connect import Target, session
-from migration_assets.postgres.swap import previous_schema
 from migration_assets.written_since import account
 
 
@@ -51,10 +50,7 @@ def drill(
             f"{target.location}: run a rehearsal first"
         )
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    built = migration.config.schema_mode == "existing"
-    swapped, back = _timed(
-        lambda: swap_back.swap_back(target, migration.name, to_previous=previous, built=built)
-    )
+    swapped, back = _timed(lambda: way_back.go_back(migration, target, run, to_previous=previous))
     steps = [_step(SWAP_BACK, back, swapped)]
     say(steps[-1].detail)
     try:
@@ -67,7 +63,7 @@ def drill(
         steps.append(Step(name=ACCOUNT, outcome="done", seconds=seconds, detail=said))
         say(said)
     finally:
-        undone, forth = _timed(lambda: swap_back.undo(target, migration.name, built=built))
+        undone, forth = _timed(lambda: way_back.go_forth(migration, target, run))
         steps.append(_step(UNDO, forth, undone))
         say(steps[-1].detail)
     if _live(migration, target) != (run, previous):
@@ -96,7 +92,7 @@ def _live(migration: Migration, target: Target) -> tuple[str | None, bool]:
     """The run that is live, and whether something is kept of what was live before."""
     with session(target, "the look at the target") as connection, connection.cursor() as cursor:
         run = run_log.live_run(cursor, target.schema, migration.name)
-        return run, marker.schema_exists(cursor, previous_schema(target.schema))
+        return run, way_back.was_live(migration, cursor, target.schema, run)
 
 
 def _timed(work: rollback.Exchange) -> tuple[SwapBack, float]:

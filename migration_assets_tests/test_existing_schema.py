@@ -165,6 +165,16 @@ def test_tables_of_django_are_filled_and_stay_what_they_are(
     assert kept == [(1,), (7,), (42,)]
     assert run(["verify", source, "--target", pg_url, "--schema", schema, "--name", "app"]) == 0
 
+    execute(pg_url, schema, "UPDATE shop_order SET total = 1 WHERE id = 3")
+    assert run(["rollback", "app", "--emergency"]) == 0
+    assert 'table "shop_order": 0 inserted, 1 updated, 0 deleted' in capsys.readouterr().out
+    assert execute(pg_url, schema, "SELECT id FROM auth_user ORDER BY 1") == kept
+    assert execute(pg_url, schema, f"{added} ('', true, 'dora', now()) RETURNING id") == [(43,)]
+    assert execute(pg_url, schema, "SELECT count(*) FROM django_migrations") == [(2,)]
+    assert execute(pg_url, f"{schema}__rolled_back", "SELECT total FROM shop_order WHERE id = 3")
+    assert execute(pg_url, schema, "SELECT count(*) FROM pg_constraint WHERE conrelid ="
+                   " 'shop_order'::regclass AND contype = 'f'") == [(1,)]  # fmt: skip
+
 
 def utc(*parts: int) -> datetime:
     return datetime(*parts, tzinfo=UTC)  # type: ignore[misc,arg-type]
@@ -438,6 +448,14 @@ def test_schema_command_builds_the_target_from_nothing(
     for kept in ([("app",)], [("app",), ("app__previous",)]):
         assert migrate(source, url, "app") == 0
         assert execute(pg_server.url, "public", f"{ours} ORDER BY 1") == kept
+        execute(url, "app", "UPDATE _prisma_migrations SET checksum = 'z' WHERE checksum = 'y'")
+    # The way back takes the bookkeeping of the command along, and what else it made.
+    execute(url, "app", "INSERT INTO _prisma_migrations VALUES ('n', 'n', now(), '2_new')")
+    assert run(["rollback", "app", "--emergency"]) == 0
+    question = "SELECT checksum FROM _prisma_migrations ORDER BY 1"
+    assert execute(url, "app", question) == [("z",)]
+    assert execute(url, "app__rolled_back", question) == [("n",), ("z",)]
+    assert migrate(source, url, "app") == 0
     assert execute(url, "app", 'SELECT id, role FROM "User" ORDER BY 1') == [
         (1, "ADMIN"),
         (5, "USER"),

@@ -190,7 +190,8 @@ def _exchange(
         marker.queue_for_swap(cursor, target.schema)
         plan = look(cursor)
         limit_locks(cursor)
-        _make_room(cursor, plan)
+        if plan.role is Role.ROLLED_BACK:
+            make_room(cursor, plan.kept)
         notes = _left_behind(cursor, plan)
         if plan.run is not None and plan.former is not None:
             notes += _prepare(cursor, plan, built=built, lenient=lenient)
@@ -216,11 +217,11 @@ def _exchange(
     )
 
 
-def _make_room(cursor: Cursor, plan: _Exchange) -> None:
+def make_room(cursor: Cursor, kept: str) -> None:
     """Give what an earlier rollback put aside the number of its run: it is not ours to drop."""
-    mark = marker.read_mark(cursor, plan.kept)
-    if plan.role is Role.ROLLED_BACK and mark is not None:
-        rename_schema(cursor, plan.kept, shorten(f"{plan.kept}_{mark.run[:8]}"))
+    mark = marker.read_mark(cursor, kept)
+    if mark is not None:
+        rename_schema(cursor, kept, shorten(f"{kept}_{mark.run[:8]}"))
 
 
 def _left_behind(cursor: Cursor, plan: _Exchange) -> list[str]:

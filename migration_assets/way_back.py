@@ -1,0 +1,58 @@
+"""Which exchange leads back: that of whole schemas, or of the rows in the application's tables."""
+
+from __future__ import annotations
+
+from psycopg2.extensions import cursor as Cursor
+
+from migration_assets.core.rollback import SwapBack
+from migration_assets.errors import InputError
+from migration_assets.home import Migration
+from migration_assets.postgres import marker, rows_back, swap_back
+from migration_assets.postgres.connect import Target
+from migration_assets.postgres.swap import previous_schema
+
+
+def was_live(migration: Migration, cursor: Cursor, schema: str, run: str | None) -> bool:
+    """Whether something was live in the schema before ``run``, and is kept."""
+    if _moves_rows(migration):
+        return run is not None and rows_back.were_rows(cursor, schema, run)
+    return marker.schema_exists(cursor, previous_schema(schema))
+
+
+def go_back(
+    migration: Migration, target: Target, run: str, *, to_previous: bool, lenient: bool = False
+) -> SwapBack:
+    """Exchange the tables, or the rows in those of the application; errors as there."""
+    if _moves_rows(migration):
+        return rows_back.rows_back(target, migration.name, _tables(migration, run))
+    return swap_back.swap_back(
+        target,
+        migration.name,
+        to_previous=to_previous,
+        built=migration.config.schema_mode == "existing",
+        lenient=lenient,
+    )
+
+
+def go_forth(migration: Migration, target: Target, run: str) -> SwapBack:
+    """Take :func:`go_back` of ``run`` back; errors as there."""
+    if _moves_rows(migration):
+        return rows_back.rows_forth(target, migration.name, _tables(migration, run))
+    built = migration.config.schema_mode == "existing"
+    return swap_back.undo(target, migration.name, built=built)
+
+
+def _moves_rows(migration: Migration) -> bool:
+    """Whether the tables are the application's own, and stay."""
+    config = migration.config
+    return config.schema_mode == "existing" and config.schema_command is None
+
+
+def _tables(migration: Migration, run: str) -> list[str]:
+    place = migration.run_folder(run)
+    if not place.has_plan:
+        raise InputError(
+            f"the folder of run {run} is gone, which names the tables that it filled: put their "
+            "rows back yourself"
+        )
+    return [table.name for table in place.plan().tables]
