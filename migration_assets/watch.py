@@ -135,6 +135,13 @@ def looks(migration: Migration) -> list[Look]:
     return [_LOOK.validate_json(line) for line in path.read_bytes().splitlines()]
 
 
+def news(migration: Migration) -> list[Measure]:
+    """The bad signs of the last look that were none at the look before."""
+    found = looks(migration)
+    before = {measure.name for measure in found[-2].failed} if len(found) > 1 else set()
+    return [each for each in found[-1].failed if each.name not in before] if found else []
+
+
 def write_plots(migration: Migration) -> Path:
     """Write the plots of all looks since the standing cutover; returns the SVG file.
 

@@ -57,7 +57,7 @@ def _plot(name: str, points: list[tuple[float, Measure]], first: float, last: fl
     known = [(time, m, m.value) for time, m in points if m.value is not None]
     if not known:
         why = points[-1][1].detail if points else ""
-        return f'{title}<text x="{_LEFT}" y="30">{escape(why[:46])}</text>'
+        return f'{title}<text x="{_LEFT}" y="30">{escape(why[:47])}</text>'
     limit = known[-1][1].limit
     top = max(limit, *(value for _, _, value in known)) * 1.05 or 1.0
     width = WIDTH - 2 * _LEFT
@@ -77,7 +77,7 @@ def _plot(name: str, points: list[tuple[float, Measure]], first: float, last: fl
     )
     level = f"{down(limit):.1f}"
     return (
-        f'{title}<text x="{_LEFT}" y="28">{escape(known[-1][1].line()[:52])}</text>'
+        f'{title}<text x="{_LEFT}" y="28">{escape(known[-1][1].line()[:47])}</text>'
         f'<line class="limit" x1="{_LEFT}" x2="{WIDTH - _LEFT}" y1="{level}" y2="{level}"/>'
         f'<polyline class="line" points="{line}"/>{dots}'
     )

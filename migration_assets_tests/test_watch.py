@@ -83,6 +83,13 @@ def look(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], set[s
     return code, measures, failed
 
 
+def kill(database: str, session: Any) -> None:
+    """End a session as an administrator does."""
+    with session.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid(), pg_stat_force_next_flush()")
+        ask(database, f"SELECT pg_terminate_backend({cursor.fetchone()[0]}, 5000)")
+
+
 def test_looks_tell_what_goes_wrong_in_production(
     migration: Migration, database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,13 +126,13 @@ def test_looks_tell_what_goes_wrong_in_production(
         for _ in range(120):
             cursor.execute("SELECT 1")
             writer.rollback()
-    cursor = writer.cursor()
-    cursor.execute("SELECT pg_backend_pid(), pg_stat_force_next_flush()")
-    ask(database, f"SELECT pg_terminate_backend({cursor.fetchone()[0]}, 5000)")
+    kill(database, writer)
     idle = psycopg2.connect(database, application_name="a forgotten shell")
     idle.cursor().execute("SELECT 1")
     configure(
-        migration, "  watch:\n    thresholds: {idle_in_transaction: 0, connections: 0.0001}\n"
+        migration,
+        "  watch:\n    thresholds: {idle_in_transaction: 0, connections: 0.0001}\n"
+        "  notify: {command: cat >> told.jsonl}\n",
     )
 
     code, measures, failed = look(capsys)
@@ -164,7 +171,8 @@ def test_looks_tell_what_goes_wrong_in_production(
     assert set(MEASURES) <= set(titles)
     assert {path.stat().st_mode & 0o777 for path in plots.parent.iterdir()} == {0o600}
 
-    # Dagster's looks go on beside a run that is under way, and beside a pause.
+    # Dagster's looks go on beside a pause, and tell of what was not bad before.
+    kill(database, psycopg2.connect(database))
     migration = homes.load(migration.home, "shop")
     definitions = assemble([migration])
     pause.begin(migration.folder)
@@ -174,8 +182,10 @@ def test_looks_tell_what_goes_wrong_in_production(
     checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
     assert set(checks) == set(MEASURES)
     assert {name for name, check in checks.items() if not check.passed} == {
-        *(failed - {"errors", "rollbacks", "idle_in_transaction"})
+        *(failed - {"rollbacks", "idle_in_transaction"})
     }
+    (told,) = (migration.folder / "told.jsonl").read_text().splitlines()
+    assert [sign["name"] for sign in json.loads(told)["signs"]] == ["errors"]
     assert checks["rows_lost"].severity is dg.AssetCheckSeverity.ERROR
     assert checks["dead_rows"].severity is dg.AssetCheckSeverity.WARN
     (made,) = result.asset_materializations_for_node("shop_production_watch")

@@ -1,13 +1,14 @@
 """The look at production after a cutover, as an asset with a check for each figure."""
 
+import socket
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
-from migration_assets import watch
+from migration_assets import notify, watch
 from migration_assets.assets.keys import Keys
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.watch import MEASURES, Look, Measure
@@ -38,7 +39,7 @@ def watch_asset(migration: Migration) -> dg.AssetsDefinition:
             for name, kind in MEASURES.items()
         ],
     )
-    def watch_op() -> Iterator[dg.MaterializeResult[Any]]:
+    def watch_op(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         try:
             found = watch.look(migration)
             path = watch.write_plots(migration)
@@ -48,6 +49,7 @@ def watch_asset(migration: Migration) -> dg.AssetsDefinition:
                 metadata={"exit_code": error.exit_code},
                 allow_retries=False,
             ) from error
+        tell(migration, context.log.warning)
         image = b64encode(path.read_bytes()).decode()
         yield dg.MaterializeResult(
             asset_key=key,
@@ -63,6 +65,26 @@ def watch_asset(migration: Migration) -> dg.AssetsDefinition:
         )
 
     return watch_op
+
+
+def tell(migration: Migration, warn: Callable[[str], None]) -> None:
+    """Tell of figures that have become bad signs, as ``notify`` says; each once while it lasts."""
+    signs = watch.news(migration)
+    config = migration.config.notify
+    if not signs or not (config.webhook or config.command):
+        return
+    document = {
+        "event": "bad_signs",
+        "migration": migration.name,
+        "environment": PRODUCTION,
+        "signs": [
+            {"name": sign.name, "severity": sign.kind.severity, "text": sign.line()}
+            for sign in signs
+        ],
+        "host": socket.gethostname(),
+    }
+    for problem in notify.send(config, document, migration.folder):
+        warn(problem)
 
 
 def _results(key: dg.AssetKey, found: Look) -> Iterator[dg.AssetCheckResult]:

@@ -28,7 +28,10 @@ class DatabaseMigrationComponent(dg.StateBackedComponent, MigrationConfig, dg.Re
     - the jobs ``<name>_rehearsal`` and ``<name>_refresh_catalog``,
     - the jobs ``<name>_backup`` and ``<name>_restore_drill``,
     - the schedules ``<name>_nightly_rehearsal`` and ``<name>_backup``, and the sensor
-      ``<name>_source_changed``, stopped by default.
+      ``<name>_source_changed``, stopped by default,
+    - where there is a production target: its tables and the steps of the cutover as assets, the
+      jobs ``<name>_approve`` and ``<name>_cutover``, the sensor ``<name>_approval``, stopped by
+      default, and ``<name>/production/watch`` with job and schedule, which runs after a cutover.
 
     The attributes are those of :class:`~migration_assets.core.config.MigrationConfig`. The cached
     state is in ``state/state.json`` beside ``defs.yaml``; making definitions never opens the
