@@ -27,11 +27,13 @@ def test_a_command_is_kept_with_its_output_and_without_what_is_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHOP_API_KEY", "k3y-of-the-shop")
-    monkeypatch.setenv("OLD_URL", "mysql://app:old%20pw@db/shop?ssl=1")
+    monkeypatch.setenv("OLD_URL", "http://proxy:80 mysql://app:old%20pw@db/shop?ssl=1")
+    monkeypatch.setenv("SIGN_PRIVATE_KEY", "-----BEGIN KEY-----\nMIIEvQIBADANBg\n=")
     log = tmp_path / "run" / "commands" / "stop_app.log"
     command = Command(
         "stop_app",
-        'cat; echo "$SHOP_API_KEY $OLD_URL old pw $DATABASE_URL"; pwd; seq 100000; '
+        'cat; echo "$SHOP_API_KEY $OLD_URL old pw $DATABASE_URL"; '
+        'echo "a = $SIGN_PRIVATE_KEY"; pwd; seq 100000; '
         "echo s3cr3t >&2; exit 7",
         30,
         tmp_path,
@@ -46,7 +48,8 @@ def test_a_command_is_kept_with_its_output_and_without_what_is_secret(
 
     kept = log.read_text()
     assert kept.startswith(
-        f"a document\n*** mysql://app:***@db/shop?ssl=1 *** postgresql://app:***@db/shop\n{tmp_path}"
+        "a document\n*** http://proxy:80 mysql://app:***@db/shop?ssl=1 *** "
+        f"postgresql://app:***@db/shop\na = ***\n***\n=\n{tmp_path}"
     )
     assert kept.endswith("100000\n***\n") and kept.endswith(result.output)
     assert len(result.output) == commands.KEPT_CHARACTERS
