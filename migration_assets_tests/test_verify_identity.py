@@ -99,6 +99,9 @@ def test_a_sequence_that_was_restarted_is_put_back_exactly(db: Database) -> None
     db.execute("INSERT INTO t DEFAULT VALUES")
     assert db.execute("SELECT max(id) FROM t") == [(42,)]
     assert db.prove(plan(), 43) == IdentityProof("t", "id", 43, INSERT)
+    db.execute("ALTER TABLE t ALTER id SET INCREMENT BY 5")
+    told = "next identity value is 47, the source's is 43"
+    assert db.prove(plan(), 43) == IdentityProof("t", "id", 47, INSERT, told)
 
 
 @pytest.mark.parametrize(

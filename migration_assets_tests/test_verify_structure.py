@@ -304,6 +304,58 @@ def test_a_schema_as_planned_has_no_findings(real: Real) -> None:
             "users_balance_check",
             "is missing",
         ),
+        (
+            "CREATE TRIGGER same BEFORE UPDATE ON users FOR EACH ROW"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "schema",
+            "users",
+            "same",
+            "trigger is not in the plan",
+        ),
+        (
+            "CREATE TRIGGER off BEFORE UPDATE ON users FOR EACH ROW"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger();"
+            " ALTER TABLE users DISABLE TRIGGER off",
+            "schema",
+            "users",
+            "off",
+            "trigger (switched off) is not in the plan",
+        ),
+        (
+            "CREATE RULE kept AS ON DELETE TO orders DO INSTEAD NOTHING",
+            "schema",
+            "orders",
+            "kept",
+            "rule is not in the plan",
+        ),
+        (
+            "ALTER TABLE orders ENABLE ROW LEVEL SECURITY",
+            "schema",
+            "orders",
+            "orders",
+            "row security is on",
+        ),
+        (
+            "ALTER TABLE users ALTER id SET GENERATED ALWAYS",
+            "schema",
+            "users",
+            "id",
+            "GENERATED ALWAYS, planned BY DEFAULT",
+        ),
+        (
+            "ALTER TABLE users ALTER id SET INCREMENT BY 5",
+            "schema",
+            "users",
+            "id",
+            "counts by 5, planned 1",
+        ),
+        (
+            "ALTER TABLE users ALTER id SET CYCLE",
+            "schema",
+            "users",
+            "id",
+            "begins anew",
+        ),
     ],
 )
 def test_each_planted_fault_is_one_finding_that_names_table_and_object(
@@ -324,6 +376,15 @@ def test_keys_indexes_and_references_under_other_names_are_as_planned(real: Real
         " ALTER INDEX users_seen_idx RENAME TO ix;"
         " ALTER TABLE orders RENAME CONSTRAINT orders_user_id_fkey TO fk"
     )
+    assert real.findings() == []
+
+
+def test_row_security_that_a_run_took_over_is_as_planned(real: Real) -> None:
+    real.execute("ALTER TABLE users ENABLE ROW LEVEL SECURITY")
+    real.execute(f"CREATE SCHEMA {real.schema}__previous")
+    real.execute(f"CREATE TABLE {real.schema}__previous.users (id bigint)")
+    assert [finding.table for finding in real.findings()] == ["users"]
+    real.execute(f"ALTER TABLE {real.schema}__previous.users ENABLE ROW LEVEL SECURITY")
     assert real.findings() == []
 
 

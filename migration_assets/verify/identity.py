@@ -38,26 +38,28 @@ INSERT_TO_REFERENCE = "insert, refused by a foreign key after the value was acce
 SEQUENCE = "sequence state"
 
 SEQUENCES = """
-SELECT c.relname::text, a.attname::text, s.relname::text
+SELECT c.relname::text, a.attname::text, s.relname::text, q.seqincrement
 FROM pg_depend d
 JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+JOIN pg_sequence q ON q.seqrelid = s.oid
 JOIN pg_class c ON c.oid = d.refobjid
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
   AND d.deptype = 'i' AND n.nspname = %(schema)s AND s.relnamespace = c.relnamespace
 UNION ALL
-SELECT c.relname, a.attname, s.relname
+SELECT c.relname, a.attname, s.relname, q.seqincrement
 FROM pg_attrdef f
 JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
  AND d.refclassid = 'pg_class'::regclass
 JOIN pg_class s ON s.oid = d.refobjid AND s.relkind = 'S'
+JOIN pg_sequence q ON q.seqrelid = s.oid
 JOIN pg_class c ON c.oid = f.adrelid
 JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)s AND s.relnamespace = c.relnamespace
 """
-"""Table, column and sequence of identity columns, and of those whose default takes a number."""
+"""Table, column, sequence and its step: of identity columns, and where a default takes a number."""
 
 UNIQUE_VALUES = {
     "text": "gen_random_uuid()::text",
@@ -119,10 +121,11 @@ class _State:
 
     last_value: int
     is_called: bool
+    increment: int
 
     @property
     def next_value(self) -> int:
-        return self.last_value + 1 if self.is_called else self.last_value
+        return self.last_value + self.increment if self.is_called else self.last_value
 
 
 def prove(
@@ -146,7 +149,7 @@ def prove(
     with connect.session(target, "the proof of identity values") as connection:
         with connection.cursor() as cursor:
             cursor.execute(SEQUENCES, {"schema": schema})
-            sequences = {(t, c): s for t, c, s in cursor.fetchall()}
+            sequences = {(t, c): (s, step) for t, c, s, step in cursor.fetchall()}
             cursor.execute("SELECT set_config('lock_timeout', %s, false)", (LOCK_TIMEOUT,))
         connection.commit()
         proofs = []
@@ -157,7 +160,7 @@ def prove(
                 proofs.append(IdentityProof(table.name, column.name, None, SEQUENCE, problem))
                 continue
             facts = profile.tables.get(table.source)
-            proof = _Proof(connection, schema, table, column, sequence)
+            proof = _Proof(connection, schema, table, column, *sequence)
             proofs.append(proof.run(facts.next_value if facts else None))
         return proofs
 
@@ -166,7 +169,13 @@ class _Proof:
     """The proof of one column, in transactions of its own that are always rolled back."""
 
     def __init__(
-        self, connection: Any, schema: str, table: TablePlan, column: ColumnPlan, sequence: str
+        self,
+        connection: Any,
+        schema: str,
+        table: TablePlan,
+        column: ColumnPlan,
+        sequence: str,
+        increment: int,
     ) -> None:
         self._connection = connection
         self._schema = schema
@@ -174,6 +183,7 @@ class _Proof:
         self._column = column
         self._name = sql.Identifier(schema, table.name)
         self._sequence = sql.Identifier(schema, sequence)
+        self._increment = increment
 
     def run(self, wanted: int | None) -> IdentityProof:
         """Insert if possible, else look at the sequence; ``wanted`` is the source's next value."""
@@ -183,7 +193,7 @@ class _Proof:
             self._connection.rollback()
             with self._connection.cursor() as cursor:
                 cursor.execute(self._state_query())
-                method, value, problem = SEQUENCE, _State(*cursor.fetchone()).next_value, None
+                method, value, problem = SEQUENCE, self._state(cursor).next_value, None
         if method == SEQUENCE and problem is None:
             problem = self._taken(value)
         if wanted is not None and wanted > LARGEST and problem == USED_UP:
@@ -203,7 +213,7 @@ class _Proof:
                     " SAVEPOINT proof; {}"
                 ).format(self._name, self._state_query())
             )
-            state = _State(*cursor.fetchone())
+            state = self._state(cursor)
             try:
                 return self._try_insert(cursor, state.next_value)
             finally:
@@ -211,6 +221,10 @@ class _Proof:
                     cursor.execute("ROLLBACK TO SAVEPOINT proof")
                     self._put_back(cursor, state)
                     self._connection.rollback()
+
+    def _state(self, cursor: Any) -> _State:
+        last_value, is_called = cursor.fetchone()
+        return _State(last_value, is_called, self._increment)
 
     def _state_query(self) -> sql.Composed:
         return sql.SQL("SELECT last_value, is_called FROM {}").format(self._sequence)
@@ -245,8 +259,8 @@ class _Proof:
     def _put_back(self, cursor: Any, before: _State) -> None:
         """Set the sequence to what it was, unless someone else has moved it on meanwhile."""
         cursor.execute(self._state_query())
-        after = _State(*cursor.fetchone())
-        if after != before and after == _State(before.next_value, True):
+        after = self._state(cursor)
+        if after != before and after == _State(before.next_value, True, self._increment):
             cursor.execute(
                 "SELECT setval(%s::regclass, %s, %s)",
                 (self._sequence.as_string(cursor), before.last_value, before.is_called),

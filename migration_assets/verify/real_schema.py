@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from migration_assets.postgres import connect
+from migration_assets.postgres.ddl import OWN_FUNCTION
 
 TABLE_KINDS = {"r": "table", "p": "partitioned table", "f": "foreign table"}
 
 RELATIONS = """
-SELECT c.relname::text, c.relkind::text
+SELECT c.relname::text, c.relkind::text, c.relrowsecurity OR c.relforcerowsecurity
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
 """
@@ -20,11 +21,15 @@ SELECT c.relname::text, a.attname::text,
             THEN '"' || replace(t.typname, '"', '""') || '"'
             ELSE format_type(a.atttypid, a.atttypmod) END,
        a.attnotnull,
-       a.attidentity::text, a.attgenerated::text, a.atthasdef
+       a.attidentity::text, a.attgenerated::text, a.atthasdef, q.seqincrement, q.seqcycle
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_depend d ON a.attidentity <> '' AND d.refclassid = 'pg_class'::regclass
+     AND d.refobjid = c.oid AND d.refobjsubid = a.attnum AND d.deptype = 'i'
+     AND d.classid = 'pg_class'::regclass
+LEFT JOIN pg_sequence q ON q.seqrelid = d.objid
 WHERE n.nspname = %s AND c.relkind IN ('r', 'p', 'f')
 ORDER BY c.oid, a.attnum
 """
@@ -58,17 +63,53 @@ JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s
 """
 
+ACTING = """
+SELECT c.relname::text, t.tgname::text, 'trigger', t.tgenabled <> 'D',
+       obj_description(t.tgfoid, 'pg_proc') IS NOT DISTINCT FROM %(own)s
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND NOT t.tgisinternal
+UNION ALL
+SELECT c.relname::text, r.rulename::text, 'rule', r.ev_enabled <> 'D', false
+FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND r.rulename <> '_RETURN'
+ORDER BY 1, 2
+"""
+"""Triggers and rules of tables and views; those of constraints are PostgreSQL's own."""
+
 
 @dataclass(frozen=True)
 class RealColumn:
-    """A column as the catalog has it."""
+    """A column as the catalog has it.
+
+    Attributes:
+        name, type, not_null: as declared.
+        identity: ``d`` for BY DEFAULT, ``a`` for ALWAYS, empty for none.
+        generated: by an expression.
+        default: it has one.
+        increment: by which its identity counts, None without one.
+        cycles: its identity begins anew when all values are used up.
+    """
 
     name: str
     type: str
     not_null: bool
-    identity: bool
+    identity: str
     generated: bool
     default: bool
+    increment: int | None
+    cycles: bool
+
+
+@dataclass(frozen=True)
+class RealAction:
+    """A ``trigger`` or a ``rule`` (``kind``); ``own``: a run made it; ``enabled``: it acts."""
+
+    table: str
+    name: str
+    kind: str
+    enabled: bool
+    own: bool
 
 
 @dataclass(frozen=True)
@@ -111,10 +152,12 @@ class RealTable:
 
 @dataclass(frozen=True)
 class RealSchema:
-    """One schema as the catalog has it."""
+    """One schema as the catalog has it; ``secured``: tables with row security."""
 
     tables: dict[str, RealTable]
     views: frozenset[str]
+    actions: tuple[RealAction, ...] = ()
+    secured: tuple[str, ...] = ()
 
 
 def read_schema(target: connect.Target, schema: str) -> RealSchema:
@@ -125,17 +168,19 @@ def read_schema(target: connect.Target, schema: str) -> RealSchema:
     ):
         cursor.execute(RELATIONS, (schema,))
         relations = cursor.fetchall()
-        tables = {name: RealTable(kind) for name, kind in relations if kind in TABLE_KINDS}
+        tables = {name: RealTable(kind) for name, kind, _ in relations if kind in TABLE_KINDS}
         cursor.execute(COLUMNS, (schema,))
-        for table, name, kind, not_null, identity_kind, generated, default in cursor:
+        for table, name, kind, not_null, identity, generated, default, step, cycles in cursor:
             tables[table].columns.append(
                 RealColumn(
                     name,
                     kind,
                     not_null,
-                    bool(identity_kind),
+                    identity,
                     bool(generated),
                     default and not generated,
+                    step,
+                    bool(cycles),
                 )
             )
         cursor.execute(CONSTRAINTS, (schema,))
@@ -160,4 +205,11 @@ def read_schema(target: connect.Target, schema: str) -> RealSchema:
         for table, name, unique, valid, partial, terms in cursor:
             if table in tables:
                 tables[table].indexes.append(RealIndex(name, unique, valid, partial, tuple(terms)))
-    return RealSchema(tables, frozenset(name for name, kind in relations if kind in "vm"))
+        cursor.execute(ACTING, {"schema": schema, "own": OWN_FUNCTION})
+        actions = tuple(RealAction(*row) for row in cursor)
+    return RealSchema(
+        tables,
+        frozenset(name for name, kind, _ in relations if kind in "vm"),
+        actions,
+        tuple(sorted(name for name, _, secured in relations if secured)),
+    )

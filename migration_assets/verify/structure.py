@@ -20,6 +20,7 @@ from migration_assets.core.plan import (
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import Finding
 from migration_assets.postgres import connect, ddl
+from migration_assets.postgres.swap import previous_schema
 from migration_assets.verify import definitions, identity
 from migration_assets.verify.real_schema import (
     TABLE_KINDS,
@@ -54,7 +55,7 @@ def findings(target: connect.Target, schema: str, plan: Plan, profile: Profile) 
     real = read_schema(target, schema)
     found = [*_schema(plan, real), *_keys(plan, real), *_references(plan, real, schema)]
     found += definitions.findings(target, schema, plan)
-    found += _triggers(target, schema, plan)
+    found += [*_acting(plan, real), *_secured(target, schema, real)]
     found += [
         Finding("keys", proof.table, proof.column, proof.problem)
         for proof in identity.prove(target, schema, _present(plan, real), profile)
@@ -123,36 +124,44 @@ def _column(table: TablePlan, plan: ColumnPlan, real: RealColumn) -> Iterator[st
         yield "NOT NULL is missing" if required else "is NOT NULL, planned nullable"
     ordinary = not plan.identity and plan.generated is None
     for what, planned, there in (
-        ("identity", plan.identity, real.identity),
+        ("identity", plan.identity, bool(real.identity)),
         ("generation expression", plan.generated is not None, real.generated),
         ("default", ordinary and plan.default is not None, real.default),
     ):
         if planned != there:
             yield f"{what} is missing" if planned else f"has a {what} that is not in the plan"
+    if plan.identity and real.identity == "a":
+        yield "identity is GENERATED ALWAYS, planned BY DEFAULT: it refuses values that are given"
+    if plan.identity and real.increment not in (None, 1):
+        yield f"identity counts by {real.increment}, planned 1"
+    if plan.identity and real.cycles:
+        yield "identity begins anew when its values are used up, planned an error"
 
 
-def _triggers(target: connect.Target, schema: str, plan: Plan) -> list[Finding]:
-    """Triggers that set a column when its row changes, and are missing or switched off."""
-    planned = {t.name: name for t in plan.tables if (name := t.on_update_trigger) is not None}
-    if not planned:
-        return []
-    with (
-        connect.session(target, "the look for triggers") as connection,
-        connection.cursor() as cursor,
-    ):
-        cursor.execute(
-            "SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
-            " JOIN pg_namespace n ON n.oid = c.relnamespace"
-            " WHERE n.nspname = %s AND t.tgenabled <> 'D' AND obj_description(t.tgfoid, 'pg_proc')"
-            " = %s",
-            (schema, ddl.OWN_FUNCTION),
-        )
-        there = set(cursor.fetchall())
-    return [
-        Finding("schema", table, name, "trigger of ON UPDATE is missing or switched off")
-        for table, name in planned.items()
-        if (table, name) not in there
-    ]
+def _acting(plan: Plan, real: RealSchema) -> Iterator[Finding]:
+    """Triggers and rules: those of the plan are there and act, and no others are."""
+    planned = {(t.name, name) for t in plan.tables if (name := t.on_update_trigger) is not None}
+    there = {(action.table, action.name) for action in real.actions if action.own}
+    acting = {(a.table, a.name) for a in real.actions if a.own and a.enabled}
+    for table, name in sorted(planned - acting):
+        problem = "trigger of ON UPDATE is missing or switched off"
+        yield Finding("schema", table, name, problem)
+    for action in real.actions:
+        if (action.table, action.name) not in there:
+            off = "" if action.enabled else " (switched off)"
+            problem = f"{action.kind}{off} is not in the plan: it may change or refuse rows"
+            yield Finding("schema", action.table, action.name, problem)
+
+
+def _secured(target: connect.Target, schema: str, real: RealSchema) -> Iterator[Finding]:
+    """Row security that no run has taken over from what was live before."""
+    if not real.secured:
+        return
+    kept = set(read_schema(target, previous_schema(schema)).secured)
+    for table in real.secured:
+        if table not in kept:
+            problem = "row security is on and not in the plan: others than the owner may see less"
+            yield Finding("schema", table, table, problem)
 
 
 def _keys(plan: Plan, real: RealSchema) -> Iterator[Finding]:
