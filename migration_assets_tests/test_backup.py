@@ -24,7 +24,7 @@ from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.home import Migration
 from migration_assets.launch import instance
 from migration_assets.postgres import contents, embedded, pg_tools
-from migration_assets.postgres.connect import Target, connect
+from migration_assets.postgres.connect import Target, connect, pooled
 from migration_assets.postgres.patience import limit_locks, patiently
 from migration_assets.preflight import backups
 from migration_assets.progress import Progress
@@ -138,6 +138,13 @@ def test_a_backup_restores_to_the_same_values_and_every_damage_is_found(
     assert backup.read_drill(migration, STAGING, made.id) == done
     assert scratch_databases(role.url) == []
 
+    # It is the restored database that is looked at, whatever becomes of the live one.
+    change(role.url, "DELETE FROM {}.child")
+    target = pooled(backup.target_of(migration, STAGING), 4)
+    assert target.pool
+    assert restore_drill.drill(migration, made, [target], Progress()).passed
+    target.pool.close()
+
     # What the manifest says decides: rows, one value, one object, one sequence.
     record = json.loads((place / backup_store.MANIFEST).read_text())
     record["contents"]["tables"][0]["rows"] += 1
@@ -232,11 +239,13 @@ def test_a_password_is_no_argument_and_no_part_of_a_complaint(
     (tmp_path / "password").write_text("s3cret word\n")
     target = Target("postgresql://me@db.internal/shop", "shop", tmp_path / "password", role="owner")
     says = f'echo "$PGPASSWORD" > {tmp_path}/got; echo "$@" >> {tmp_path}/got'
-    complains = 'echo "pg_dump: error: no, $PGPASSWORD" >&2; exit 1'
+    complains = """echo "pg_dump: error: no, $PGPASSWORD"; echo "pg_restore: error: COPY failed: """
+    complains += """ERROR:  invalid input syntax for type date: \\"4111 1111\\""; exit 1"""
     fake(tmp_path, "pg_dump", 18, f"{says}; {complains}")
     tool = pg_tools.Tool(tmp_path / "pg_dump", 18)
     with pg_tools.running(tool, ["--jobs=2"], target, "the backup") as finished:
-        assert finished() == ["no, ***"]
+        broken = "COPY failed: ERROR: invalid input syntax for type date: (a value)"
+        assert finished() == ["no, ***", broken]
     password, arguments = (tmp_path / "got").read_text().splitlines()
     assert password == "s3cret word" and "s3cret" not in arguments
     assert "host=db.internal" in arguments and "-crole=owner" in arguments

@@ -44,6 +44,9 @@ ENDED = re.compile(
 )
 """What these programs say when the server, the way to it or a disk was lost."""
 
+_VALUE = re.compile(r'(ERROR: [^":]*:) ".*')
+"""Where PostgreSQL quotes a value: ``invalid input syntax for type integer: "..."``."""
+
 
 @dataclass(frozen=True)
 class Tool:
@@ -189,7 +192,7 @@ def _complaints(text: str, password: str | None) -> Iterator[str]:
         message = said[1] if said else line if re.match(r"(?:ERROR|FATAL): ", line) else None
         if message is None:
             continue
-        message = " ".join(message.split())
+        message = _VALUE.sub(r"\1 (a value)", " ".join(message.split()))
         yield redact(message.replace(password, "***") if password else message)
 
 

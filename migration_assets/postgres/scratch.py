@@ -122,7 +122,8 @@ def _drop(cursor: Cursor, name: str) -> None:
 def _named(server: Server, database: str) -> Server:
     """Another database of a server."""
     if isinstance(server, Target):
-        return replace(server, url=_named(server.url, database))
+        # A pool's connections are to the database that it was made for.
+        return replace(server, url=_named(server.url, database), pool=None)
     scheme, _, rest = server.partition("://")
     place, question, query = rest.partition("?")
     authority = place.partition("/")[0]
