@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,11 +181,52 @@ def _program(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin:/usr/libexec")
 
 
+class Daemon:
+    """The process of a private server: its data stay while it is down."""
+
+    def __init__(self, folder: Path, command: Sequence[str]) -> None:
+        self._command = command
+        self._address, self._log = folder / "s", folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        """Start it, with more options for this time."""
+        where = (f"--socket={self._address}", f"--log-error={self._log}")
+        self._process = subprocess.Popen(
+            [*self._command, *where, f"--pid-file={self._address}.pid", *options],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + SECONDS
+        while not self._address.exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"mariadbd did not start: {self._log.read_text()[-1000:]}")
+            time.sleep(0.05)
+
+    def administer(self) -> pymysql.connections.Connection[Any]:
+        """A connection as the server's own root."""
+        return pymysql.connect(unix_socket=str(self._address), user="root", autocommit=True)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._address.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class PrivateServer(MySQLServer):
+    """A server of the tests' own, with its process."""
+
+    daemon: Daemon
+
+
 @contextmanager
-def private_server() -> Iterator[MySQLServer]:
-    """A server that lives as long as this context."""
+def private_server(*options: str) -> Iterator[PrivateServer]:
+    """A server that lives as long as this context, with more options."""
     folder = Path(tempfile.mkdtemp(prefix="migration_mariadb_"))
-    data, address = folder / "data", folder / "s"
+    data = folder / "data"
     # The server refuses to be root unless told; as anybody else it can be nobody else.
     common = ["--no-defaults", f"--datadir={data}", *(["--user=root"] if os.getuid() == 0 else [])]
     made = subprocess.run(
@@ -201,35 +242,14 @@ def private_server() -> Iterator[MySQLServer]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = folder / "server.log"
-    process = subprocess.Popen(
-        [
-            *(_program("mariadbd") or "", *common, *_OPTIONS, f"--port={port}"),
-            *(f"--socket={address}", f"--log-error={log}", f"--pid-file={folder / 'pid'}"),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [_program("mariadbd") or "", *common, *_OPTIONS, f"--port={port}"]
+    daemon = Daemon(folder, command)
     try:
-        with (
-            closing(_first_connection(process, address, log)) as connection,
-            connection.cursor() as cursor,
-        ):
+        daemon.start(*options)
+        with closing(daemon.administer()) as connection, connection.cursor() as cursor:
             cursor.execute("CREATE USER tester@'%%' IDENTIFIED BY %s", (PASSWORD,))
             cursor.execute("GRANT ALL ON *.* TO tester@'%' WITH GRANT OPTION")
-        yield MySQLServer("127.0.0.1", port, "tester", PASSWORD)
+        yield PrivateServer("127.0.0.1", port, "tester", PASSWORD, daemon)
     finally:
-        process.kill()  # Nothing of it is kept.
-        process.wait()
+        daemon.kill()  # Nothing of it is kept.
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _first_connection(
-    process: subprocess.Popen[bytes], address: Path, log: Path
-) -> pymysql.connections.Connection[Any]:
-    deadline = time.monotonic() + SECONDS
-    while not address.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"mariadbd did not start: {log.read_text()[-1000:]}")
-        time.sleep(0.05)
-    return pymysql.connect(unix_socket=str(address), user="root", autocommit=True)
