@@ -6,6 +6,7 @@ What is to be made is said here, :mod:`migration_assets.statements` makes it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from psycopg2 import sql
 from pydantic import TypeAdapter
@@ -14,6 +15,7 @@ from migration_assets import own_objects
 from migration_assets.core.plan import ColumnPlan, ForeignKeyPlan, Plan, TablePlan
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import StatementResult
+from migration_assets.core.sensitive import names
 from migration_assets.postgres import ddl
 from migration_assets.postgres.connect import Target, session
 from migration_assets.progress import Progress
@@ -89,7 +91,7 @@ def _stages(incoming: str, plan: Plan, profile: Profile) -> Iterator[list[Statem
     makers = (_primary_keys, _uniques, _indexes, _checks, _foreign_keys)
     for stage in (makers[:4], makers[4:]):
         yield [
-            Statement(s.table, s.kind, s.name, s.statement, rows_of(profile, table) > LARGE_ROWS)
+            replace(s, large=rows_of(profile, table) > LARGE_ROWS, hidden=names(table))
             for table in tables
             for maker in stage
             for s in maker(incoming, table)

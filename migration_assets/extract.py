@@ -25,13 +25,14 @@ from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.plan import TablePlan
 from migration_assets.core.profile import Lane, Profile, TableProfile
 from migration_assets.core.results import Manifest
+from migration_assets.core.sensitive import Columns, names, shown_facts, shown_profile
 from migration_assets.errors import BrokenOffError, MigrationError
 from migration_assets.facts import source_mismatches
 from migration_assets.parquet_file import write_parquet
 from migration_assets.pipeline import ahead
 from migration_assets.profiler import TableProfiler
 from migration_assets.progress import Progress
-from migration_assets.run_folder import RunFolder
+from migration_assets.run_folder import RunFolder, private
 from migration_assets.sources.base import LanesMissing, SnapshotReader, SourceFacts
 
 Lanes = dict[str, tuple[Lane, ...]]
@@ -45,6 +46,7 @@ def read_profile(
     spill: Collection[str],
     progress: Progress,
     suggest: Suggest | None = None,
+    sensitive: Columns = frozenset(),
 ) -> tuple[Profile, dict[str, Begun]]:
     """Read every table of a snapshot once.
 
@@ -57,6 +59,7 @@ def read_profile(
         progress: shown as stage ``profile``.
         suggest: the plan of a table by the profile of its first rows, None where there is none;
             without it no table is converted while it is read.
+        sensitive: columns whose values are in no message, and not in the facts.
 
     Returns:
         The facts of all values, and what was begun of tables that are large, by source name.
@@ -71,7 +74,11 @@ def read_profile(
             if table.name not in slugs:
                 continue
             path = folder.raw(slugs[table.name]) if table.name in spill else None
-            with _naming(table), progress.task("profile", table.name, table.rows) as advance:
+            hidden = any(name == table.name for name, _ in sensitive)
+            with (
+                _naming(table, hidden),
+                progress.task("profile", table.name, table.rows) as advance,
+            ):
                 lanes = dict(reader.expected_lanes(table))
                 while table.name not in tables:
                     try:
@@ -84,7 +91,7 @@ def read_profile(
                     begun[table.name] = beginning.begun
                     undo.callback(beginning.begun.settled, None, folder)
         undo.pop_all()
-    return Profile(tables), begun
+    return shown_profile(Profile(tables), sensitive), begun
 
 
 def write_table(
@@ -118,7 +125,7 @@ def write_table(
     started = time.monotonic()
     spill = folder.raw(plan.slug)
     out = begun.written if begun else None
-    with _naming(table), ThreadPoolExecutor(1) as beside:
+    with _naming(table, bool(names(plan))), ThreadPoolExecutor(1) as beside:
         counting: Callable[[], SourceFacts] = (
             (lambda: begun.facts) if begun else beside.submit(reader.facts, table).result
         )
@@ -151,7 +158,7 @@ def write_table(
         ledger=out.ledger,
         led_back=out.led_back,
         digest=out.digest,
-        facts=out.facts,
+        facts=shown_facts(plan, out.facts),
         mismatches=mismatches,
         bytes=out.bytes,
         seconds=time.monotonic() - started,
@@ -220,8 +227,8 @@ def widened(lanes: Mapping[str, tuple[Lane, ...]], missing: LanesMissing) -> Lan
 
 
 @contextmanager
-def _naming(table: Table) -> Iterator[None]:
-    """Let every failure of the block name the table."""
+def _naming(table: Table, hidden: bool) -> Iterator[None]:
+    """Let every failure of the block name the table; ``hidden``: no message of others is shown."""
     try:
         yield
     except MigrationError as error:
@@ -229,7 +236,8 @@ def _naming(table: Table) -> Iterator[None]:
             raise
         raise type(error)(f'table "{table.name}": {error}') from error
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        said = "" if hidden else str(error).partition("\n")[0]
+        reason = said or type(error).__name__
         raise BrokenOffError(
             f'table "{table.name}": the extract broke off ({reason}); run it again'
         ) from error
@@ -239,7 +247,7 @@ class _Spill:
     """The Arrow IPC file that keeps raw batches; without a path it keeps nothing.
 
     The file comes into being when the block ends without an error. It holds values of the source,
-    so only its owner may read it: it stands in the run folder, which is closed to others.
+    so only its owner may read it.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -265,6 +273,7 @@ class _Spill:
             return
         if self._writer is None:
             options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+            private(self._part)
             self._writer = pa.ipc.new_file(str(self._part), raw.schema, options=options)
         self._writer.write_batch(raw)
 

@@ -21,6 +21,7 @@ from migration_assets.core.catalog import Table
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.profile import Lane
 from migration_assets.core.results import ColumnFacts
+from migration_assets.core.sensitive import MASK
 from migration_assets.sources.base import SourceFacts
 
 LaneFacts = dict[str, dict[Lane, ColumnFacts]]
@@ -141,7 +142,7 @@ class LaneFactsCollector:
                 both.merge(self._kept.get((position, lane), FactsCollector()))
                 number: Callable[[str], object] = float if lane is Lane.REAL else int
                 read = self._read[position, lane].finish()
-                for fact, was, now in _differing(read, both.finish(), number):
+                for fact, was, now in _shown(plan, column, _differing(read, both.finish(), number)):
                     yield (
                         f'table "{plan.source}", column "{column.source}", {lane} values: {fact} '
                         f"as read is {was}, {now} of what stays and what was set aside"
@@ -194,7 +195,7 @@ def source_mismatches(
             nothing = ColumnFacts(0)
             ours, theirs = found.get(lane, nothing), engine.get(lane, nothing)
             number: Callable[[str], object] = float if lane is Lane.REAL else int
-            for fact, was, now in _differing(theirs, ours, number):
+            for fact, was, now in _shown(plan, column, _differing(theirs, ours, number)):
                 yield f"{here}, {lane} values: {fact} in the source is {was}, {now} was read"
 
 
@@ -222,7 +223,8 @@ def parquet_mismatches(
     for column in plan.stored_columns:
         found = lanes[column.source]
         expected, number = _expected(column, found, grown.get(column.source, 0))
-        for fact, was, now in _differing(expected, facts[column.name], number):
+        differing = _differing(expected, facts[column.name], number)
+        for fact, was, now in _shown(plan, column, differing):
             yield (
                 f'{where}, column "{column.source}": {fact} as read is {was}, '
                 f"{now} in the Parquet file"
@@ -254,10 +256,19 @@ def _expected(
 
 
 def unequal_facts(
-    expected: ColumnFacts, found: ColumnFacts
+    plan: TablePlan, column: ColumnPlan, expected: ColumnFacts, found: ColumnFacts
 ) -> Iterator[tuple[str, object, object]]:
-    """Yield (fact, expected, found) for the facts of two columns of one type that differ."""
-    yield from _differing(expected, found, Decimal)
+    """Yield (fact, expected, found), for people, of the facts of one column that differ."""
+    yield from _shown(plan, column, _differing(expected, found, Decimal))
+
+
+def _shown(
+    plan: TablePlan, column: ColumnPlan, differing: Iterator[tuple[str, object, object]]
+) -> Iterator[tuple[str, object, object]]:
+    """Without the values of a sensitive column."""
+    for fact, was, now in differing:
+        counted = column.source not in plan.sensitive or fact == _FACTS["values"]
+        yield (fact, was, now) if counted else (fact, MASK, MASK)
 
 
 def _differing(

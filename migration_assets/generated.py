@@ -135,9 +135,8 @@ def _failing(target: Target, incoming: str, plan: TablePlan) -> dict[str, str]:
                     )
                 )
             except psycopg2.DataError as error:
-                reasons[column.name] = (
-                    f"PostgreSQL can not compute it for every row: {error.diag.message_primary}"
-                )
+                said = load.shown_message(error, plan)
+                reasons[column.name] = f"PostgreSQL can not compute it for every row: {said}"
             connection.rollback()
     return reasons
 

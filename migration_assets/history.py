@@ -127,7 +127,9 @@ def _newest(outcomes: Iterator[Outcome]) -> list[Outcome]:
 
 def _write(migration: Migration, kind: str, name: str, record: Record) -> None:
     place = folder(migration, kind)
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The mode is that of the last folder only.
+    for each in (place.parent, place):
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
     part = place / f".{name}.{os.getpid()}.{threading.get_ident()}.part"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

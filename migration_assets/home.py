@@ -80,7 +80,7 @@ class Migration:
 
     def source(self) -> Source:
         """The source, not opened yet."""
-        return open_source(self.config.source, self.kept_password)
+        return open_source(self.config.source, self.kept_password, self.config.sensitive)
 
     def run_folder(self, run_id: str) -> RunFolder:
         """The folder of one run; nothing is made."""

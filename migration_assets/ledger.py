@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from migration_assets.run_folder import RunFolder
+from migration_assets.run_folder import RunFolder, private
 
 LEDGER = pa.schema(
     [(name, pa.string()) for name in ("table", "key", "column", "before", "after", "rule")]
@@ -257,8 +256,7 @@ def _repeated(value: str, rows: int) -> pa.Array:
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """Open a Parquet file that only its owner reads: it holds values of the source."""
-    path.unlink(missing_ok=True)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    private(path)
     return pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
 
 

@@ -19,6 +19,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from migration_assets.core.plan import TablePlan
 from migration_assets.core.results import LoadResult
+from migration_assets.core.sensitive import names, shown_values, without_values
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
 from migration_assets.postgres import ddl, marker, run_log
 from migration_assets.postgres.connect import Target, broken_off, is_lost, session
@@ -303,7 +304,7 @@ def _unreadable(plan: TablePlan, error: Exception) -> Exception:
 def _raise_refusal(error: psycopg2.Error, plan: TablePlan, parquet: pq.ParquetFile) -> None:
     """Raise what PostgreSQL refused in our words; returns if the cause is the server."""
     state = error.pgcode or ""
-    message = error.diag.message_primary or str(error).strip()
+    message = shown_message(error, plan)
     if state == "42501":
         raise InputError(f'table "{plan.name}" can not be made: {message}') from error
     if is_refusal(error):
@@ -313,6 +314,12 @@ def _raise_refusal(error: psycopg2.Error, plan: TablePlan, parquet: pq.ParquetFi
         raise RowRefusedError(text, line) from error
     if state[:2] in {"22", "23", "42", "0A", "54"}:
         raise NotProvenError(f'table "{plan.name}": {message}') from error
+
+
+def shown_message(error: psycopg2.Error, plan: TablePlan) -> str:
+    """What PostgreSQL says of a table's rows, in one line, without sensitive values."""
+    message = " ".join((error.diag.message_primary or str(error)).split())
+    return without_values(message) if names(plan) else message
 
 
 def is_refusal(error: psycopg2.Error) -> bool:
@@ -343,7 +350,7 @@ def _row(plan: TablePlan, parquet: pq.ParquetFile, line: int) -> str:
         rows = parquet.metadata.row_group(group).num_rows
         if line <= first + rows:
             keys = parquet.read_row_group(group).select(list(plan.key)).slice(line - first - 1, 1)
-            values = ", ".join(f"{name} = {value[0]}" for name, value in keys.to_pydict().items())
-            return f", row with {values}"
+            values = [column[0].as_py() for column in keys.columns]
+            return f", row with {shown_values(names(plan), plan.key, values)}"
         first += rows
     return f", row {line}"

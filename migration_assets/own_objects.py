@@ -11,6 +11,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from migration_assets.core.plan import Origin, Plan, TablePlan
 from migration_assets.core.results import StatementResult
+from migration_assets.core.sensitive import names, shown_values
 from migration_assets.errors import InputError
 from migration_assets.postgres import ddl
 from migration_assets.postgres.connect import Target, session
@@ -98,7 +99,7 @@ def with_offenders(
                 )
             )
             row = cursor.fetchone()
-            values = ", ".join(f"{n} = {v}" for n, v in zip(key, row or (), strict=False))
+            values = shown_values(names(table), key, row or ())
             result = replace(result, error=f"{result.error}: the row with {values}")
         named.append(result)
     return named

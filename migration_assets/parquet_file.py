@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -24,7 +25,7 @@ from migration_assets.facts import (
 )
 from migration_assets.ledger import LedgerWriter, QuarantineWriter
 from migration_assets.pipeline import ahead
-from migration_assets.run_folder import RunFolder
+from migration_assets.run_folder import RunFolder, private
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,8 @@ class Sink:
         self.closed = False
         self._filesystem = filesystem
         self._path = path
+        if isinstance(filesystem, fs.LocalFileSystem):
+            private(Path(path))
         self._stream = filesystem.open_output_stream(path)
         self._hash = hashlib.sha256()
 

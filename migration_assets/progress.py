@@ -163,6 +163,7 @@ class Progress:
                 return
             self._written = now
             part = self._path.with_suffix(".part")
+            part.touch(mode=0o600)
             part.write_text(json.dumps([vars(task) for task in self._tasks]))
             part.replace(self._path)
 

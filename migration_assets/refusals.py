@@ -21,7 +21,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from migration_assets.core.plan import TablePlan
 from migration_assets.errors import NotProvenError
-from migration_assets.load import CHUNK_BYTES, batch_rows, is_refusal, place_of
+from migration_assets.load import CHUNK_BYTES, batch_rows, is_refusal, place_of, shown_message
 from migration_assets.pipeline import ahead
 from migration_assets.postgres import ddl, marker
 from migration_assets.postgres.connect import Target, session
@@ -170,7 +170,7 @@ class _Probe:
             low = 0 if line is None else max(line - 1 - BUFFERED_ROWS, 0)
             high = len(part) if line is None else min(line, len(part))
             place, error = self._narrowed(batch, part, low, high, error)
-            message = " ".join((error.diag.message_primary or str(error)).split())
+            message = shown_message(error, self._plan)
             yield Refusal(int(first + part[place]), place_of(error)[1], message)
             left = np.concatenate([part[low:place], left[place + 1 :]])
             step = max(FIRST_STEP, len(part) // 4)
@@ -190,7 +190,7 @@ class _Probe:
                 low = middle
         alone = self._try(batch, part[low:high])
         if alone is None:
-            message = (error.diag.message_primary or str(error)).strip()
+            message = shown_message(error, self._plan)
             raise NotProvenError(
                 f'table "{self._plan.name}": rows are refused together that PostgreSQL takes one '
                 f"by one: {message}"

@@ -55,7 +55,10 @@ class RunFolder:
         for part in ("", "raw", "ledger", "quarantine", "progress", "results"):
             (self.path / part).mkdir(mode=0o700, parents=True, exist_ok=True)
         filesystem, root = self.filesystem()
-        filesystem.create_dir(root, recursive=True)
+        if isinstance(filesystem, fs.LocalFileSystem):
+            Path(root).mkdir(mode=0o700, parents=True, exist_ok=True)
+        else:
+            filesystem.create_dir(root, recursive=True)
         return self
 
     @contextmanager
@@ -257,6 +260,12 @@ class RunFolder:
             if path.exists():
                 plan = without(plan, _WITHDRAWN.validate_json(path.read_bytes()))
         return plan
+
+
+def private(path: Path) -> None:
+    """Make an empty file that only its owner reads, in place of what was there."""
+    path.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 _DANGLING: TypeAdapter[tuple[Dangling, ...]] = TypeAdapter(tuple[Dangling, ...])

@@ -21,6 +21,7 @@ from migration_assets.convert.rows import lanes_of, row_keys, source_rows
 from migration_assets.core.catalog import Table
 from migration_assets.core.plan import TablePlan
 from migration_assets.core.results import Manifest
+from migration_assets.core.sensitive import shown_facts
 from migration_assets.errors import NotProvenError
 from migration_assets.extract import Lanes, known_lanes, widened
 from migration_assets.facts import FactsCollector, unequal_facts
@@ -117,13 +118,20 @@ def _write_left(
     facts = {name: collector.finish() for name, collector in zip(names, kept, strict=True)}
     for column, collector, other in zip(names, kept, gone, strict=True):
         collector.merge(other)
-        for fact, was, now in unequal_facts(manifest.facts[column], collector.finish()):
+        for fact, was, now in unequal_facts(
+            plan, plan.column(column), manifest.facts[column], collector.finish()
+        ):
             raise NotProvenError(
                 f'table "{plan.source}", column "{column}": {fact} of the extract is {was}, {now} '
                 "of what is left and what was set aside"
             )
     return replace(
-        manifest, path=name, rows=rows, bytes=sink.bytes, digest=sink.digest, facts=facts
+        manifest,
+        path=name,
+        rows=rows,
+        bytes=sink.bytes,
+        digest=sink.digest,
+        facts=shown_facts(plan, facts),
     )
 
 

@@ -9,7 +9,7 @@ PostgreSQL's own parallel build leaves half of a second processor idle.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from migration_assets.core.results import StatementResult
+from migration_assets.core.sensitive import shown_detail, without_values
 from migration_assets.postgres import marker
 from migration_assets.postgres.connect import is_lost
 from migration_assets.progress import Progress
@@ -34,7 +35,8 @@ MAINTENANCE_MEMORY = 128 << 20
 class Statement:
     """One object to make: ``kind`` and ``name`` for people, ``table`` None for a view.
 
-    ``large`` statements get a transaction of their own.
+    ``large`` statements get a transaction of their own. Values of ``hidden`` columns of the table
+    are in no message.
     """
 
     table: str | None
@@ -42,6 +44,7 @@ class Statement:
     name: str
     statement: sql.Composable
     large: bool = False
+    hidden: Collection[str] = ()
 
 
 def begin(connection: Connection, *schemas: str) -> set[tuple[str | None, str]]:
@@ -196,13 +199,18 @@ def _execute(cursor: Cursor, statement: Statement) -> StatementResult:
     except psycopg2.Error as refused:
         if is_lost(refused):
             raise
-        error = _message(refused)
+        error = _message(refused, statement.hidden)
         cursor.execute("ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one")
     seconds = time.monotonic() - started
     return StatementResult(statement.table, statement.kind, statement.name, seconds, error)
 
 
-def _message(error: psycopg2.Error) -> str:
+def _message(error: psycopg2.Error, hidden: Collection[str]) -> str:
     """What PostgreSQL says, with the key that stands in the way, in one line."""
-    parts = [error.diag.message_primary or str(error), error.diag.message_detail]
+    said = error.diag.message_primary or str(error)
+    of_value = hidden and isinstance(error, psycopg2.DataError)
+    parts = [
+        without_values(said) if of_value else said,
+        shown_detail(error.diag.message_detail, hidden),
+    ]
     return " ".join(": ".join(part.strip().rstrip(".") for part in parts if part).split())

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from migration_assets.core.app_rights import gone, lost
 from migration_assets.errors import InputError, NotProvenError
-from migration_assets.postgres import app_rights
+from migration_assets.postgres import app_rights, grants
 from migration_assets.postgres import swap as swaps
 from migration_assets.postgres.connect import Target, session
+from migration_assets.postgres.script import rendered
 from migration_assets_tests.conftest import Role
 from migration_assets_tests.postgres_tables import ask
 from migration_assets_tests.test_swap import live, run
@@ -59,6 +62,12 @@ def test_the_application_can_write_after_the_first_swap_and_keeps_its_rights(
     assert ask(app.url, f"DELETE FROM {schema}.a RETURNING v") == ["r3"]
 
 
+def of_schema_alone(cursor: Any, live: str, incoming: str, **options: bool) -> list[Any]:
+    """The rights on the schema, and none on what is in it."""
+    found = grants.carry_over(cursor, live, incoming, **options)
+    return [each for each in found if "ON SCHEMA" in rendered(each)]
+
+
 def test_a_swap_that_would_take_rights_away_is_refused(
     database: str,
     make_role: Callable[..., Role],
@@ -70,11 +79,10 @@ def test_a_swap_that_would_take_rights_away_is_refused(
     swapped(loader.url, "shop", tmp_path, "r1", app.name)
     run(loader.url, "shop", tmp_path, "r2", swapped=False)
     with monkeypatch.context() as patch:
-        patch.setattr(swaps.grants, "carry_over", lambda *_, **__: [])
+        patch.setattr(swaps, "grants", SimpleNamespace(carry_over=lambda *_, **__: []))
         with pytest.raises(NotProvenError, match=f'app_role "{app.name}" would lack USAGE on sch'):
             swaps.swap(target, "shop__in_r2", "shop", "r2", app_role=app.name)
-        relations = swaps.grants._schema_grants  # the schema's rights alone
-        patch.setattr(swaps.grants, "carry_over", lambda c, a, b, **_: relations(c, a, b))
+        patch.setattr(swaps, "grants", SimpleNamespace(carry_over=of_schema_alone))
         with pytest.raises(NotProvenError, match='DELETE on table "a", INSERT on table "a",') as e:
             swaps.swap(target, "shop__in_r2", "shop", "r2", app_role=app.name)
     assert "\n" not in str(e.value) and "and 6 more; nothing was swapped" in str(e.value)

@@ -211,6 +211,24 @@ def test_an_edit_that_breaks_what_the_manifest_says_is_refused(make: Make, case:
     assert (folder / FILE).read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("3,1,canary,b,\\N", r'line 4, column "born": \*\*\* is no date'),
+        ("3,1,\\N,a,\\N", r"line 4: violates .*: \(code\) = \(\*\*\*\) is in line 2"),
+        ("3,7777,\\N,b,\\N", r"violates .*: \(parent\) = \(\*\*\*\) is not in"),
+    ],
+)
+def test_a_wrong_value_of_a_sensitive_column_is_refused_and_not_shown(
+    make: Make, row: str, problem: str
+) -> None:
+    folder = described(make(parents=PARENTS, children=f"{CHILDREN}{row}\n"))
+    source = open_source(f"csv:///{folder}", None, {"children": ["born", "code", "parent"]})
+    with pytest.raises(InputError, match=problem) as caught:
+        source.take_snapshot(folder.parent / "snapshot.db")
+    assert "canary" not in str(caught.value) and "7777" not in str(caught.value)
+
+
 def test_an_edit_is_refused_until_the_manifest_is_refreshed(make: Make) -> None:
     folder = described(make(parents=PARENTS, children=CHILDREN))
     refresh_manifest(folder)

@@ -85,9 +85,11 @@ def test_a_run_that_may_begin_is_go_and_nothing_is_written(
     before = sorted(path.name for path in migration.folder.iterdir())
     assert run(["preflight", "shop"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "shop, production: GO, 2 warnings"
-    said, drill = [line for line in lines if line.startswith("warning: ")]
+    assert lines[-1] == "shop, production: GO, 3 warnings"
+    sensitive, said, drill = [line for line in lines if line.startswith("warning: ")]
+    assert sensitive.startswith("warning: sensitive: users.born may be")
     assert "CREATEDB" in drill
+    small_shop.configure(migration, "  sensitive: {users: [born]}\n")
     assert said.startswith("warning: disk: a load needs about ") and "can not be known" in said
     with psycopg2.connect(database) as connection, connection.cursor() as cursor:
         cursor.execute(f"GRANT pg_read_all_settings TO {role.name}")

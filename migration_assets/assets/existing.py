@@ -11,6 +11,7 @@ from migration_assets.core.catalog import Catalog
 from migration_assets.core.plan import Plan
 from migration_assets.core.planner import build_plan
 from migration_assets.core.results import Finding, StatementResult, SwapResult
+from migration_assets.core.sensitive import names
 
 if TYPE_CHECKING:
     from migration_assets.core.structure import Structure
@@ -147,4 +148,5 @@ def move(
         snapshot_id=snapshot_id,
         rows=rows,
         still=still,
+        hidden={name for table in plan.tables for name in names(table)},
     )

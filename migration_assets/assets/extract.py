@@ -1,7 +1,7 @@
 """Extract: one snapshot, every table of it profiled, planned and written as Parquet."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.planner import build_plan
 from migration_assets.core.profile import Profile, TableProfile
 from migration_assets.core.results import LoadResult, Manifest, PlanResult
+from migration_assets.core.sensitive import advice, columns_of, likely
 from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
 from migration_assets.sources.base import SnapshotGoneError, SnapshotReader, source_result
@@ -109,6 +110,7 @@ def _assets(
         with step(run, context, "convert") as current, opened(run, slugs, cached) as extraction:
             _refuse_orphans(run, extraction)
             current.restart_clock()
+            _advise(run, extraction, context.log.warning)
             if extraction.plan.digest != cached and cached is not None:
                 context.log.warning(
                     "The source is not as it was when it was last read: this run follows a new "
@@ -269,6 +271,7 @@ def profiled(
         slugs if spill else (),
         run.progress,
         suggest if spill else None,
+        columns_of(catalog, config.sensitive),
     )
     plan = build_plan(catalog, profile, config, structure)
     check(plan, run.folder.migration)
@@ -295,6 +298,15 @@ def _refuse_orphans(run: Run, extraction: Extraction) -> None:
                     f'no parent in "{key.ref_table}", and the policy orphans is fail; mend the '
                     "source, or choose not_valid or drop_key, then start a new run"
                 )
+
+
+def _advise(run: Run, extraction: Extraction, warn: Callable[[str], None]) -> None:
+    """Name columns that look as if their values should not be shown."""
+    known = columns_of(extraction.catalog, run.migration.config.sensitive)
+    moved = {table.source for table in extraction.plan.tables}
+    found = likely((t for t in extraction.catalog.tables if t.name in moved), known)
+    if found:
+        warn(advice(found))
 
 
 def _check_known(run: Run, catalog: Catalog, slugs: Collection[str]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -243,19 +245,20 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
             re-execution from failure can do these alone.
     """
     current = Step(run, context.op_def.name)
+    hidden = bool(run.migration.config.sensitive)
     record = run.folder.path / "results" / "failures" / f"{current.name}.json"
     record.unlink(missing_ok=True)
     try:
         run.progress.stand_still(current.name)
         yield current
         if current.failures:
-            raise together(current.failures)
+            raise together(current.failures, hidden)
     except GeneratorExit:
         raise
     except BaseException as error:
         run.progress.stop()
         failure = StepFailure(
-            current.name, _line(error), _exit_code(error), tuple(current.failures)
+            current.name, line(error, hidden), _exit_code(error), tuple(current.failures)
         )
         run.folder.write_result("failures", current.name, failure)
         _bring_back(run, context)
@@ -263,11 +266,16 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
         note_failure(context, failure.exit_code)
         run.write_evidence()
         if isinstance(error, MigrationError):
+            # What caused it has the driver's own words, in which values may be.
             raise dg.Failure(
                 description=str(error),
                 metadata={"exit_code": error.exit_code, "tables": list(current.failures)},
                 allow_retries=False,
-            ) from error
+            ) from (None if hidden else error)
+        if hidden and isinstance(error, Exception) and not isinstance(error, dg.Failure):
+            raise dg.Failure(
+                description=failure.message, metadata={"exit_code": failure.exit_code}
+            ) from None
         raise
     run.note_seconds(stage, current.started)
     if current.blocked:
@@ -288,11 +296,11 @@ def _bring_back(run: Run, context: Any) -> None:
         context.log.warning(f"{record.name}: {record.outcome}: {record.detail}")
 
 
-def together(failures: dict[str, Exception]) -> Exception:
-    """One error for the failures of several tables, the worst kind of them."""
+def together(failures: dict[str, Exception], hidden: bool) -> Exception:
+    """One error for the failures of several tables, the worst kind of them; see :func:`line`."""
     if len(failures) == 1:
         return next(iter(failures.values()))
-    lines = "; ".join(f'"{table}": {_line(error)}' for table, error in failures.items())
+    lines = "; ".join(f'"{table}": {line(error, hidden)}' for table, error in failures.items())
     message = f"{len(failures)} tables failed: {lines}"
     for kind in (BrokenOffError, NotProvenError, InputError):
         if any(isinstance(error, kind) for error in failures.values()):
@@ -300,12 +308,19 @@ def together(failures: dict[str, Exception]) -> Exception:
     return ExceptionGroup(message, list(failures.values()))
 
 
-def _line(error: BaseException) -> str:
+def line(error: BaseException, hidden: bool) -> str:
+    """An error in one line; of one that is none of ours, with ``hidden``, only where it arose."""
     text = " ".join(str(error).split())
     if isinstance(error, MigrationError):
         return text
     if type(error).__name__ in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}:
         return "interrupted"
+    if hidden and isinstance(error, ExceptionGroup):
+        return error.message  # of together()
+    if hidden:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        return f"{type(error).__name__}{place}; its message may have sensitive values"
     return f"{type(error).__name__}: {text}"
 
 

@@ -15,6 +15,7 @@ from migration_assets.core.config import MigrationConfig
 from migration_assets.core.plan import Plan
 from migration_assets.core.planner import build_plan
 from migration_assets.core.profile import Profile
+from migration_assets.core.sensitive import columns_of
 from migration_assets.core.structure import Structure
 from migration_assets.progress import Progress
 from migration_assets.run_folder import RunFolder
@@ -68,7 +69,11 @@ def local_run(
             existing schema.
     """
     migration = home.load(home.home_path(), name) if name else None
-    source = open_source(source_url, migration.kept_password if migration else None)
+    source = (
+        open_source(source_url, migration.kept_password, migration.config.sensitive)
+        if migration
+        else open_source(source_url)
+    )
     source.check()
     config = migration.config if migration else MigrationConfig(name="plan", source=source.location)
     if existing:
@@ -85,7 +90,13 @@ def local_run(
             build_plan(catalog, None, config.plan, structure)
             slugs = naming.slugs(table.name for table in catalog.tables)
             profile, _ = extract.read_profile(
-                reader, catalog, folder, slugs, slugs if spill else (), progress
+                reader,
+                catalog,
+                folder,
+                slugs,
+                slugs if spill else (),
+                progress,
+                sensitive=columns_of(catalog, config.sensitive),
             )
             yield LocalRun(config, folder, reader, catalog, profile, progress, structure)
         finally:

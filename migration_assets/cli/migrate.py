@@ -135,7 +135,7 @@ def _prepared(
     home = homes.home_path()
     name, migration = homes.choose(home, source.location, target_url, schema)
     if migration is not None:
-        source = open_source(source_url, migration.kept_password)
+        source = open_source(source_url, migration.kept_password, migration.config.sensitive)
     source.check()
     catalog = source.reflect()
     if migration is not None:

@@ -19,6 +19,7 @@ from migration_assets.cli.progress_view import plain_console
 from migration_assets.core.plan import ColumnPlan, Decision, Plan, TablePlan
 from migration_assets.core.plan_diff import Difference, compare
 from migration_assets.core.profile import ColumnProfile, Profile, TableProfile
+from migration_assets.core.sensitive import advice, columns_of, likely
 from migration_assets.core.target_mapping import UnmappedError
 
 _SHORT = 48
@@ -86,6 +87,10 @@ def command(
                 _show_sql(run, plan, name)
             else:
                 _show(plain_console(), plan, run.profile)
+                moved = {table.source for table in plan.tables}
+                tables = [table for table in run.catalog.tables if table.name in moved]
+                if found := likely(tables, columns_of(run.catalog, run.config.sensitive)):
+                    click.echo(f"warning: {advice(found)}", err=True)
             if home is not None and run.structure is not None:
                 existing.check(home, run.structure, plan, run.config)
     except UnmappedError as error:

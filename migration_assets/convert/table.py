@@ -27,6 +27,7 @@ from migration_assets.convert.zones import Zone
 from migration_assets.core.catalog import Table
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.profile import Lane
+from migration_assets.core.sensitive import shown_key
 from migration_assets.errors import NotProvenError
 from migration_assets.ledger import LedgerWriter, QuarantineWriter
 from migration_assets.transforms.table import TableTransforms, transforms_of
@@ -175,7 +176,7 @@ class TableConverter:
         """
         length = aside.length
         kept = np.flatnonzero(~aside.mask) if aside.rows else np.arange(length)
-        made = transforms.apply(batch, lambda rows: self._keys(lanes, kept[rows]))
+        made = transforms.apply(batch, lambda rows: self._shown_keys(lanes, kept[rows]))
         after = pa.RecordBatch.from_arrays(
             list(made.columns.values()), schema=parquet_schema(self._plan)
         )
@@ -233,7 +234,7 @@ class TableConverter:
             raise self._error(plan, lanes, error.row, str(error)) from None
 
     def _error(self, plan: ColumnPlan, lanes: BatchLanes, row: int, problem: str) -> NotProvenError:
-        key = self._keys(lanes, np.array([row]))[0]
+        key = self._shown_keys(lanes, np.array([row]))[0]
         return NotProvenError(
             f'table "{self._table.name}", column "{plan.source}", key {key}: {problem}'
         )
@@ -241,7 +242,7 @@ class TableConverter:
     def _set_aside(self, aside: Aside, lanes: BatchLanes) -> None:
         rows, errors, causes = aside.listed()
         if self._quarantine is None:
-            key = self._keys(lanes, rows[:1])[0]
+            key = self._shown_keys(lanes, rows[:1])[0]
             raise NotProvenError(f'table "{self._table.name}", key {key}: {errors[0]}')
         values = source_rows(self._table, lanes, rows)
         places = (rows + self.rows).tolist()
@@ -268,6 +269,10 @@ class TableConverter:
     def _keys(self, lanes: BatchLanes, rows: Rows) -> list[str]:
         """The keys of a few rows as JSON arrays, or their numbers in a table without a key."""
         return row_keys(lanes, [self._position[name] for name in self._key], self.rows, rows)
+
+    def _shown_keys(self, lanes: BatchLanes, rows: Rows) -> list[str]:
+        """As :meth:`_keys`, without sensitive values."""
+        return [shown_key(self._plan, key) for key in self._keys(lanes, rows)]
 
 
 def _leading_back(converted: Converted) -> pa.Array:

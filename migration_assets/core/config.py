@@ -211,6 +211,7 @@ class PlanConfig(StrictModel):
         transforms: source table name -> transforms, in the order in which they are applied.
         indexes: target table name -> indexes beyond the source's.
         constraints: target table name -> constraints beyond the source's.
+        sensitive: source table name -> columns whose values are never shown; ``*`` for all.
     """
 
     tables: TablesConfig = TablesConfig()
@@ -223,6 +224,7 @@ class PlanConfig(StrictModel):
     transforms: dict[str, list[TransformConfig]] = {}
     indexes: dict[str, list[IndexConfig]] = {}
     constraints: dict[str, list[ConstraintConfig]] = {}
+    sensitive: dict[str, list[str]] = {}
 
     _modules: dict[str, str] = PrivateAttr(default_factory=dict)
 

@@ -227,7 +227,6 @@ class GoingLive(StrictModel):
         app_checks: checks of the application, in their order.
         app_role: the role that the application connects as: what it may do stays as it was.
         backup: backups and their drill.
-        sensitive: source table -> columns whose values are never shown; ``*`` for all columns.
         notify: who is told of failures.
         watch: the look at production afterwards.
         display_timezone: zone of times in reports.
@@ -240,7 +239,6 @@ class GoingLive(StrictModel):
     app_checks: list[AppCheckConfig] = []
     app_role: Identifier | None = None
     backup: BackupConfig = BackupConfig()
-    sensitive: dict[str, list[str]] = {}
     notify: NotifyConfig = NotifyConfig()
     watch: WatchConfig = WatchConfig()
     display_timezone: ZoneName = "UTC"

@@ -249,6 +249,7 @@ class TablePlan:
         transforms: the user's own, in the order in which they are applied.
         existing: the table is not made but filled; the application's own migrations made it, and
             indexes and checks of it that have no place here.
+        sensitive: source names of columns whose values are never shown, dropped ones too.
     """
 
     source: str
@@ -267,6 +268,7 @@ class TablePlan:
     dropped: tuple[str, ...] = ()
     transforms: tuple[TransformPlan, ...] = ()
     existing: bool = False
+    sensitive: tuple[str, ...] = ()
 
     @property
     def on_update_trigger(self) -> str | None:
@@ -395,6 +397,7 @@ _FOR_PEOPLE = {
     "source_generated",
     "default_test",
     "origin",
+    "sensitive",
 }
 
 _PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)

@@ -23,6 +23,7 @@ from migration_assets.core.plan import ColumnPlan, Conversion, Decision, Plan, T
 from migration_assets.core.policies import Resolved, choice_of
 from migration_assets.core.profile import ColumnProfile, Lane, Profile, TableProfile
 from migration_assets.core.selection import selected
+from migration_assets.core.sensitive import columns_of, marked
 from migration_assets.core.target_names import renaming, target_names
 from migration_assets.core.timezones import in_zone, loosened, means_zone, without_effect, zoned
 from migration_assets.core.transform_plan import with_transforms
@@ -61,9 +62,16 @@ def build_plan(
             looked at, which plans as if there were none.
 
     Raises:
-        InputError: names that meet within PostgreSQL's 63 bytes, a table it cannot hold, or what
-            has no home in an existing schema.
+        InputError: names that meet within PostgreSQL's 63 bytes, a table it cannot hold, what has
+            no home in an existing schema, or a sensitive column that is not there.
     """
+    known = columns_of(catalog, config.sensitive)
+    return marked(_planned(catalog, profile, config, structure), known)
+
+
+def _planned(
+    catalog: Catalog, profile: Profile | None, config: PlanConfig, structure: Structure | None
+) -> Plan:
     if structure is not None and config.schema_mode == "existing":
         from migration_assets.core.existing_plan import existing_plan  # needed seldom
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
@@ -11,6 +12,7 @@ from migration_assets.constraints import LARGE_ROWS, analyze, rows_of, text_of, 
 from migration_assets.core.plan import Plan
 from migration_assets.core.profile import Profile
 from migration_assets.core.results import StatementResult
+from migration_assets.core.sensitive import names
 from migration_assets.core.structure import Structure, TargetColumn, TargetTable
 from migration_assets.postgres import clone
 from migration_assets.postgres.connect import Target, session
@@ -50,11 +52,13 @@ def apply(
         also: the application's schema, if the tables are copies: functions are there only.
     """
     rows = {table.name: rows_of(profile, table) for table in plan.tables}
+    hidden = {table.name: names(table) for table in plan.tables}
     with session(target, "the making of constraints") as connection:
         there = begin(connection, incoming, *also)
         results: list[StatementResult] = []
         for stage in _stages(incoming, structure, tables, rows):
-            results += run(connection, stage, there, progress)
+            shown = [replace(s, hidden=hidden.get(s.table or "", ())) for s in stage]
+            results += run(connection, shown, there, progress)
         with connection.cursor() as cursor:
             numbers = list(_next_numbers(cursor, incoming, structure, plan, profile))
         results += run(connection, numbers, set(), progress)

@@ -20,7 +20,7 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -28,7 +28,9 @@ from typing import IO, Any
 from migration_assets.core.config import ExpectationConfig
 from migration_assets.core.plan import TablePlan
 from migration_assets.core.results import ExpectationResult, SuiteResult
+from migration_assets.core.sensitive import MASK, names
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
+from migration_assets.expectations.arguments import columns_named
 from migration_assets.expectations.suite import Expectation, Suite, own_expectations
 from migration_assets.postgres.connect import Target, parameters
 
@@ -112,6 +114,7 @@ class ExpectationsWorker:
             NotProvenError: the process is gone or does not answer in time.
         """
         started = time.monotonic()
+        hidden = names(table)
         answer = self._ask(
             {
                 "do": "run",
@@ -120,7 +123,8 @@ class ExpectationsWorker:
                 "table": table.name,
                 "columns": list(suite.columns),
                 "expectations": _plain(suite.expectations),
-            }
+            },
+            hidden=bool(hidden),
         )
         if "lost" in answer:
             raise BrokenOffError(
@@ -133,9 +137,7 @@ class ExpectationsWorker:
                 expectation=expectation.type,
                 column=found["column"],
                 passed=found["success"] and found["error"] is None,
-                observed=found["observed"],
-                expected=_arguments(expectation.kwargs),
-                error=found["error"],
+                **_shown(expectation, found, hidden),
             )
             for expectation, found in zip(suite.expectations, answer["results"], strict=True)
         )
@@ -161,7 +163,7 @@ class ExpectationsWorker:
             env=_environment(),
         )
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any], hidden: bool = False) -> dict[str, Any]:
         with self._lock:
             self._start()
             if not self._ready:
@@ -179,7 +181,8 @@ class ExpectationsWorker:
                 self._give_up("answered out of turn")
             if "failure" in answer:
                 table = f'table "{request["table"]}": ' if "table" in request else ""
-                raise NotProvenError(f"{table}Great Expectations failed: {answer['failure']}")
+                said = MASK if hidden else answer["failure"]
+                raise NotProvenError(f"{table}Great Expectations failed: {said}")
             return answer
 
     def _read(self, timeout: float) -> dict[str, Any]:
@@ -265,6 +268,20 @@ def _raise_problems(
             f'table "{table}", expectation {expectation.type}: {problem["problem"]}; '
             "correct it under expectations in defs.yaml"
         )
+
+
+def _shown(
+    expectation: Expectation, found: Mapping[str, Any], hidden: Collection[str]
+) -> dict[str, str | None]:
+    """What is said of a result; of sensitive columns only whether it holds."""
+    said = {
+        "observed": found["observed"],
+        "expected": _arguments(expectation.kwargs),
+        "error": found["error"],
+    }
+    if not any(name in hidden for name in columns_named(expectation.kwargs)):
+        return said
+    return {name: None if text is None else MASK for name, text in said.items()}
 
 
 def _arguments(kwargs: dict[str, Any]) -> str:

@@ -55,6 +55,8 @@ SETTINGS = {
     "max_wal_senders": "0",
     # Swaps lock every table of a schema in one transaction.
     "max_locks_per_transaction": "512",
+    # No errors of statements: they quote values, and whoever sent the statement has them.
+    "log_min_messages": "log",
 }
 """Written once, when the cluster is made. Durability is PostgreSQL's own default."""
 

@@ -9,7 +9,7 @@ them; each table is then compared with its copy. What was in them is kept in the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import psycopg2
 from psycopg2 import errors, sql
@@ -17,6 +17,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from migration_assets.core.naming import shorten
 from migration_assets.core.results import SwapResult
+from migration_assets.core.sensitive import shown_detail
 from migration_assets.core.structure import Structure, lines
 from migration_assets.errors import InputError, NotProvenError
 from migration_assets.postgres import clone, marker, run_log
@@ -58,6 +59,7 @@ def move_rows(
     rows: int | None = None,
     patience: float = PATIENCE_SECONDS,
     still: Callable[[], None] | None = None,
+    hidden: Collection[str] = (),
 ) -> SwapResult:
     """Move the rows of ``incoming`` into the tables of the same names in the target schema.
 
@@ -76,6 +78,7 @@ def move_rows(
         rows: for the log.
         patience: seconds of trying against locks of others.
         still: called at the very end of the transaction; what it raises undoes the move.
+        hidden: names of columns whose values are in no message.
 
     Raises:
         NotProvenError: the application's tables were changed since, a reference does not hold, or
@@ -104,10 +107,10 @@ def move_rows(
                 f"{error.diag.message_primary}; connect as the owner of its tables"
             ) from error
         except (psycopg2.IntegrityError, psycopg2.DataError, psycopg2.ProgrammingError) as error:
-            detail = f": {error.diag.message_detail}" if error.diag.message_detail else ""
+            said = shown_detail(error.diag.message_detail, hidden)
             raise NotProvenError(
                 f'rows can not be moved into schema "{target.schema}", which is as it was: '
-                f"{error.diag.message_primary}{detail}"
+                f"{error.diag.message_primary}{f': {said}' if said else ''}"
             ) from error
         run_log.record_run(
             cursor,

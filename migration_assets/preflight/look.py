@@ -80,7 +80,9 @@ def _target(
             if environment == PRODUCTION:
                 yield from backups.look(connection, migration, environment, target)
         app_role = migration.config.app_role
-        if app_role is not None:
+        if app_role is not None and (
+            environment == PRODUCTION or app_rights.is_role(target, app_role)
+        ):
             yield from _app_role(target, app_role)
     except MigrationError as error:
         yield Finding("target", Verdict.NO_GO, str(error))

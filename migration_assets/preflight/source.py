@@ -8,6 +8,7 @@ from migration_assets import source_state
 from migration_assets.core.catalog import Catalog
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.preflight import Finding, Verdict
+from migration_assets.core.sensitive import advice, columns_of, likely
 from migration_assets.errors import MigrationError
 from migration_assets.home import Migration
 
@@ -23,6 +24,9 @@ def look(migration: Migration, environment: str, findings: list[Finding]) -> Cat
         catalog = source.reflect()
         said = f"{source.location} answers: {len(catalog.tables)} tables"
         findings.append(Finding("source", Verdict.GO, said))
+        found = likely(catalog.tables, columns_of(catalog, migration.config.sensitive))
+        if found:
+            findings.append(Finding("sensitive", Verdict.WARNING, advice(found)))
         findings.append(_quiet(migration, environment))
     except MigrationError as error:
         findings.append(Finding("source", Verdict.NO_GO, str(error)))

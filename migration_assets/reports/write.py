@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow.parquet as pq
 
 from migration_assets import ledger
 from migration_assets.core.evidence import Evidence, Verdict
+from migration_assets.core.sensitive import shown_entry
 from migration_assets.evidence import miscounted
 from migration_assets.reports.html import LEDGER_SAMPLE, render_html
 from migration_assets.run_folder import RunFolder
@@ -58,16 +57,17 @@ def write(folder: RunFolder, evidence: Evidence, zone: str = "UTC") -> Evidence:
     folder.write_text(
         folder.report.name,
         render_html(
-            written, _first_entries(folder.ledger), _first_entries(folder.quarantine), zone
+            written, _first_entries(folder, "ledger"), _first_entries(folder, "quarantine"), zone
         ),
     )
     return written
 
 
-def _first_entries(path: Path) -> list[dict[str, str | None]]:
-    """The first entries of ledger or quarantine, read without the rest of it."""
-    with pq.ParquetFile(path, memory_map=False) as file:
-        for batch in file.iter_batches(LEDGER_SAMPLE):
-            rows: list[dict[str, str | None]] = batch.slice(0, LEDGER_SAMPLE).to_pylist()
-            return rows
-    return []
+def _first_entries(folder: RunFolder, kind: ledger.Kind) -> list[dict[str, str | None]]:
+    """The first entries of ledger or quarantine for people, read without the rest of it."""
+    with pq.ParquetFile(getattr(folder, kind), memory_map=False) as file:
+        batch = next(file.iter_batches(LEDGER_SAMPLE), None)
+    if batch is None:
+        return []
+    tables = {table.source: table for table in folder.plan().tables} if folder.has_plan else {}
+    return [shown_entry(entry, tables) for entry in batch.slice(0, LEDGER_SAMPLE).to_pylist()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from migration_assets.errors import InputError
@@ -11,12 +12,17 @@ from migration_assets.sources.base import Source
 _MYSQL = re.compile(r"mysql|mariadb")
 
 
-def open_source(url: str, kept_password: Path | None = None) -> Source:
+def open_source(
+    url: str,
+    kept_password: Path | None = None,
+    sensitive: Mapping[str, Collection[str]] | None = None,
+) -> Source:
     """Return the adapter for ``url`` without opening the source.
 
     Args:
         url: where the source is.
         kept_password: a file with the password, used if it exists and the URL names no other.
+        sensitive: table -> columns whose values are in no message, ``*`` for all.
 
     Raises:
         InputError: the scheme is not one of those supported.
@@ -29,7 +35,7 @@ def open_source(url: str, kept_password: Path | None = None) -> Source:
     if scheme == "csv":
         from migration_assets.sources.csv import CsvSource
 
-        return CsvSource.from_url(url)
+        return CsvSource.from_url(url, sensitive)
     if _MYSQL.match(scheme):
         from migration_assets.sources.mysql import MySQLSource
 

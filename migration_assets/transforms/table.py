@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from migration_assets.convert.anomalies import SetAside
 from migration_assets.convert.column import Change, Mask, Rows, where
 from migration_assets.convert.fit import Fitted, fitted, text_of
+from migration_assets.core import sensitive
 from migration_assets.core.plan import ColumnPlan, Plan, Recipe, TablePlan, TransformPlan
 from migration_assets.core.types import PgType
 from migration_assets.errors import InputError, MigrationError, NotProvenError
@@ -60,7 +61,7 @@ class TableTransforms:
         types = {name: column.converted_type for name, column in self._columns.items()}
         self._steps: list[_Step] = []
         for transform in plan.transforms:
-            step = _Step(plan.source, transform, types, folder)
+            step = _Step(plan.source, transform, types, folder, bool(sensitive.names(plan)))
             self._steps.append(step)
             types = step.types_after
 
@@ -172,12 +173,20 @@ class _Step:
         fixed: columns that it must leave as they are.
         rule, label: its name in the ledger, and in errors.
         reversible: it has an inverse.
+
+    With ``hidden`` no message names a value of the table.
     """
 
     def __init__(
-        self, table: str, plan: TransformPlan, types: dict[str, PgType], folder: Path | None
+        self,
+        table: str,
+        plan: TransformPlan,
+        types: dict[str, PgType],
+        folder: Path | None,
+        hidden: bool,
     ) -> None:
         self._table = table
+        self._hidden = hidden
         self._plan = plan
         self._types = types
         self.types_after = dict(types)
@@ -260,8 +269,8 @@ class _Step:
             otherwise = "keep" if what else self._plan.otherwise
             result, missing = maker.apply(columns[name], types[name], otherwise)
             if missing is not None:
-                shown = text_of(columns[name].slice(missing, 1))[0].as_py()
-                problem = f"{self.label}: the value {shown!r} is not in its values"
+                shown = repr(text_of(columns[name].slice(missing, 1))[0].as_py())
+                problem = f"{self.label}: the value {self._shown(shown)} is not in its values"
                 raise self.error(problem, keys(np.array([missing]))[0])
             return {name: result}
         batch = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
@@ -271,11 +280,14 @@ class _Step:
                 made = {name: maker.compute(batch)}
             except ExpressionError as error:
                 row = _first_failing(maker, batch)
-                problem = f"{self.label}: {what}expression: {error}"
+                problem = f"{self.label}: {what}expression: {self._shown(str(error))}"
                 raise self.error(problem, keys(np.array([row]))[0]) from None
         else:
             made = self._called(maker, batch, keys, what)
         return {column: fitted(array, types[column]) for column, array in made.items()}
+
+    def _shown(self, text: str) -> str:
+        return sensitive.MASK if self._hidden else text
 
     def _called(
         self, maker: function.Function, batch: pa.RecordBatch, keys: Keys, what: str
@@ -287,7 +299,8 @@ class _Step:
             result = maker(batch)
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            problem = f"{label} failed in the batch that begins with this row: {reason}"
+            problem = f"{label} failed in the batch that begins with this row: "
+            problem += type(error).__name__ if self._hidden else reason
             raise self.error(problem, first) from error
         name = self._plan.column
         if name is not None and isinstance(result, pa.Array | pa.ChunkedArray):

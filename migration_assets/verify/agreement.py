@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -21,6 +21,7 @@ from psycopg2.extensions import cursor as Cursor
 
 from migration_assets.core.naming import quote
 from migration_assets.core.plan import Plan, TablePlan, ViewPlan
+from migration_assets.core.sensitive import names, without_values
 from migration_assets.postgres.connect import Target, session
 from migration_assets.sources.base import QueryError, SnapshotReader
 from migration_assets.verify import defaults
@@ -84,6 +85,8 @@ def disagreements(
             Disagreement("default", column.name, table.name, reason)
             for table, column, reason in defaults.disagreements(reader, connection, plan.tables)
         ]
+    if any(names(table) for table in plan.tables):
+        return [replace(item, reason=without_values(item.reason)) for item in found]
     return found
 
 

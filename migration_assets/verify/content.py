@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from migration_assets.core.plan import ColumnPlan, TablePlan
 from migration_assets.core.results import ContentResult, Difference
+from migration_assets.core.sensitive import MASK, shown_key
 from migration_assets.core.types import Comparison
 from migration_assets.pipeline import ahead
 from migration_assets.postgres import connect
@@ -237,7 +238,11 @@ class _Comparison:
     ) -> list[Difference]:
         key = self._key(position, expected)
         return [
-            Difference("changed", key, column.name, render(left, 0), _render_found(right, column))
+            Difference("changed", key, column.name, MASK, MASK)
+            if column.source in self._plan.sensitive
+            else Difference(
+                "changed", key, column.name, render(left, 0), _render_found(right, column)
+            )
             for column, left, right in zip(self._columns, expected, found, strict=True)
             if _differs(column, left, right)
         ]
@@ -250,7 +255,7 @@ class _Comparison:
             cell = row[place]
             plain = pa.types.is_integer(cell.type)
             values.append(cell[0].as_py() if plain else render_whole(cell, 0))
-        return json.dumps(values, ensure_ascii=False)
+        return shown_key(self._plan, json.dumps(values, ensure_ascii=False))
 
 
 def _different(

@@ -41,11 +41,12 @@ class Dialect:
 
 @dataclass(frozen=True)
 class CsvFile:
-    """One file; ``name`` is what messages call it."""
+    """One file; ``name`` is what messages call it, values of ``hidden`` columns are in none."""
 
     path: Path
     name: str
     dialect: Dialect
+    hidden: frozenset[str] = frozenset()
 
     def open(self) -> TextIO:
         """Open the text; bytes that are not UTF-8 become lone surrogates."""

@@ -43,6 +43,7 @@ class TableFile:
         next_value: of the identity column, at least.
         orphans: position of a foreign key -> rows without a parent that are known of.
         sha256: of its bytes.
+        hidden: columns whose values are in no message.
     """
 
     copy: str
@@ -53,6 +54,7 @@ class TableFile:
     next_value: int | None = None
     orphans: dict[int, int] = field(default_factory=dict)
     sha256: str | None = None
+    hidden: frozenset[str] = frozenset()
 
 
 class CsvReader:
@@ -146,7 +148,7 @@ class CsvReader:
 
     def _file(self, table: Table) -> CsvFile:
         known = self._files[table.name]
-        return CsvFile(self._folder / known.copy, known.name, known.dialect)
+        return CsvFile(self._folder / known.copy, known.name, known.dialect, known.hidden)
 
 
 def _raw(

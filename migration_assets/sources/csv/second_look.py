@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from migration_assets.core.catalog import Column
+from migration_assets.core.sensitive import MASK
 from migration_assets.errors import InputError
 from migration_assets.sources.csv.files import CsvFile, undecodable, wrong_encoding
 from migration_assets.sources.csv.forms import first_misfit
@@ -49,7 +50,8 @@ def explain(
     except (UnicodeError, csv.Error) as error:
         return InputError(f"{file.name}: {wrong_encoding(file)} ({error})")
     wrong = _values(file, names, columns, held)
-    return wrong or InputError(f"{file.name}: {' '.join(message.split())}")
+    said = "a value can not be read" if file.hidden else " ".join(message.split())
+    return wrong or InputError(f"{file.name}: {said}")
 
 
 def unclosed(file: CsvFile) -> InputError | None:
@@ -146,8 +148,9 @@ def _values(
 
 def misfit_error(file: CsvFile, line: int, column: Column, text: str) -> InputError:
     """The error for a text that is no value of its column's type."""
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    shown = repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
     return InputError(
-        f'{file.name}, line {line}, column "{column.name}": {shown!r} is no '
+        f'{file.name}, line {line}, column "{column.name}": '
+        f"{MASK if column.name in file.hidden else shown} is no "
         f"{column.target.plain if column.target else column.source_type}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from migration_assets.core.catalog import Catalog
 from migration_assets.core.csv_manifest import FILE, CsvManifest
+from migration_assets.core.sensitive import ALL, columns_of
 from migration_assets.core.standing import (
     Movement,
     Position,
@@ -53,18 +54,23 @@ class CsvSource:
     kind = "csv"
     copies = True
 
-    def __init__(self, place: Location) -> None:
+    def __init__(
+        self, place: Location, sensitive: Mapping[str, Collection[str]] | None = None
+    ) -> None:
         self.location = place.url
         self._place = place
+        self._sensitive = sensitive or {}
 
     @classmethod
-    def from_url(cls, url: str) -> CsvSource:
+    def from_url(
+        cls, url: str, sensitive: Mapping[str, Collection[str]] | None = None
+    ) -> CsvSource:
         """Make a source from ``csv:///relative/folder`` or ``csv:////absolute/folder``.
 
         Raises:
             InputError: another scheme, no path, or a wrong option.
         """
-        return cls(read_url(url))
+        return cls(read_url(url), sensitive)
 
     @property
     def absolute(self) -> str:
@@ -73,11 +79,11 @@ class CsvSource:
 
     def check(self) -> None:
         """Look at the folder and the first lines; see :func:`contents.look` for what is raised."""
-        contents.look(self._place)
+        self._look()
 
     def reflect(self) -> Catalog:
         """The manifest's catalog; without one, types by the first rows of each file."""
-        return contents.catalog(contents.look(self._place), SAMPLE_ROWS)
+        return contents.catalog(self._look(), SAMPLE_ROWS)
 
     def size(self) -> int | None:
         """Bytes of the files."""
@@ -96,7 +102,7 @@ class CsvSource:
         taken_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         # First of all, so that what is written meanwhile moves a file after it.
         token = contents.token(self._place)
-        found = contents.look(self._place)
+        found = self._look()
         copies: dict[str, CsvFile] = {}
         stamps: dict[str, Stamp] = {}
         for number, (table, file) in enumerate(found.files.items()):
@@ -107,6 +113,11 @@ class CsvSource:
             _prove(found.manifest, stamps, self._place.path)
         held = Contents(found.manifest, copies, found.headers)
         catalog = contents.catalog(held)
+        known = columns_of(catalog, self._sensitive)
+        copies = {
+            table: replace(file, hidden=frozenset(name for of, name in known if of == table))
+            for table, file in copies.items()
+        }
         if found.manifest is not None and any(t.sha256 is None for t in found.manifest.tables):
             from migration_assets.sources.csv.validate import validate
 
@@ -122,6 +133,20 @@ class CsvSource:
         path.touch(mode=0o600)
         path.write_bytes(_INDEX.dump_json(index))
         return CsvReader(path.parent, snapshot, catalog, files)
+
+    def _look(self) -> Contents:
+        """The folder; values of sensitive columns are in no message about its files."""
+        found = contents.look(self._place)
+        hidden = {
+            table: found.headers[table] if ALL in columns else columns
+            for table, columns in self._sensitive.items()
+            if table in found.files
+        }
+        files = {
+            table: replace(file, hidden=frozenset(hidden.get(table, ())))
+            for table, file in found.files.items()
+        }
+        return replace(found, files=files)
 
     def open_snapshot(self, path: Path) -> CsvReader:
         """Open the copies that :meth:`take_snapshot` made, in any process.
@@ -216,6 +241,7 @@ def _table_file(table: str, file: CsvFile, found: Contents, sha256: str) -> Tabl
         copy=file.path.name,
         name=file.name,
         dialect=file.dialect,
+        hidden=file.hidden,
         header=found.headers[table],
         rows=described.rows if described else None,
         next_value=described.next_value if described else None,

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from migration_assets.convert import forms
 from migration_assets.core.catalog import Catalog, Column, ForeignKey, Kind, Table
+from migration_assets.core.sensitive import MASK
 from migration_assets.errors import InputError
 from migration_assets.sources.csv.files import CsvFile, SyntaxFault, batches
 from migration_assets.sources.csv.forms import first_misfit
@@ -189,7 +190,7 @@ def _check_unique(connection: DuckDBPyConnection, number: int, table: Table, fil
             first, last = line_of(file, found[0]), line_of(file, found[1])
             raise InputError(
                 f'{file.name}, line {last}: violates "{name}" of table "{table.name}": '
-                f"{_shown(columns, found[2:])} is in line {first} already"
+                f"{_shown(file, columns, found[2:])} is in line {first} already"
             )
 
 
@@ -216,10 +217,12 @@ def _check_parents(
     if found is not None:
         raise InputError(
             f'{file.name}, line {line_of(file, found[0])}: violates "{key.name}" of table '
-            f'"{table.name}": {_shown(key.columns, found[1:])} is not in "{key.ref_table}" '
+            f'"{table.name}": {_shown(file, key.columns, found[1:])} is not in "{key.ref_table}" '
             f"({', '.join(key.ref_columns)})"
         )
 
 
-def _shown(columns: Sequence[str], values: Sequence[Any]) -> str:
-    return f"({', '.join(columns)}) = ({', '.join(str(value) for value in values)})"
+def _shown(file: CsvFile, columns: Sequence[str], values: Sequence[Any]) -> str:
+    pairs = zip(columns, values, strict=True)
+    shown = [MASK if name in file.hidden else str(value) for name, value in pairs]
+    return f"({', '.join(columns)}) = ({', '.join(shown)})"

@@ -60,6 +60,7 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Keep it as JSON."""
+        path.touch(mode=0o600)
         path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
 
     @classmethod

@@ -104,7 +104,9 @@ class SQLiteSource:
             digest = snapshot.content_id(path)
         record = Snapshot(digest, taken_at, path.stat().st_size, self.location, token=token)
         known = {"snapshot": asdict(record), "table_bytes": pages.result()}
-        _record_path(path).write_text(json.dumps(known), encoding="utf-8")
+        kept = _record_path(path)
+        kept.touch(mode=0o600)
+        kept.write_text(json.dumps(known), encoding="utf-8")
         reader = SQLiteReader(path, record, pages.result())
         reader.start_integrity_check()
         return reader
