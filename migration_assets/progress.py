@@ -54,9 +54,13 @@ class Task:
         """The task as one plain line: stage, table, rows, rows/s and what is left."""
         seconds = self.seconds(now)
         rate = self.rows / seconds
-        text = f"{self.stage} {self.table}: {self.rows:,} rows, {rate:,.0f} rows/s"
-        if self.finished is not None:
-            return f"{text}, done in {seconds:.1f} s"
+        name, done = f"{self.stage} {self.table}", f"done in {seconds:.1f} s"
+        if self.total is None and not self.rows:
+            text = f"{name}: {done if self.finished is not None else f'{seconds:.1f} s'}"
+        else:
+            text = f"{name}: {self.rows:,} rows, {rate:,.0f} rows/s"
+            if self.finished is not None:
+                return f"{text}, {done}"
         left = self.left(now)
         if self.total is not None and left is not None:
             text += f", {max(self.total - self.rows, 0):,} left, about {left:.0f} s"

@@ -47,7 +47,7 @@ def application_checks(migration: Migration, target: str) -> list[dg.AssetChecks
             for check in checks:
                 if check.name not in chosen:
                     continue
-                with run.progress.task(app_checks.STAGE, check.name):
+                with run.progress.task("application check", check.name):
                     found = variables(destination, destination.schema)
                     result = app_checks.run_check(check, run.folder, found)
                 current.blocked = current.blocked or not result.passed
