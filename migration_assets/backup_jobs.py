@@ -164,9 +164,12 @@ def _errand(migration: Migration, context: Any) -> Iterator[Progress]:
     shown.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         yield Progress(shown, context.log.info)
-    except MigrationError as error:
-        raise dg.Failure(
-            str(error), metadata={"exit_code": error.exit_code}, allow_retries=False
-        ) from error
+    except Exception as error:
+        if isinstance(error, MigrationError):
+            line, code = str(error), error.exit_code
+        else:
+            line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            code = NotProvenError.exit_code
+        raise dg.Failure(line, metadata={"exit_code": code}, allow_retries=False) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
