@@ -112,6 +112,12 @@ def rollbacks(migration: Migration) -> list[Rollback]:
     return sorted(found, key=lambda rollback: rollback.started_at, reverse=True)
 
 
+def last_drill(place: Path) -> Rollback | None:
+    """The last drill of the migration whose folder is ``place``, None if there was none."""
+    found = (one for one in _records(place / "history" / "rollbacks", Rollback) if one.drill)
+    return max(found, key=lambda drill: drill.started_at, default=None)
+
+
 def folder(migration: Migration, kind: str = "") -> Path:
     """The folder of the history, or of one kind of record; it need not be there."""
     return migration.folder / "history" / kind
@@ -140,12 +146,16 @@ def _write(migration: Migration, kind: str, name: str, record: Record) -> None:
 
 
 def _read(migration: Migration, kind: str, record: type[R]) -> Iterator[R]:
-    """All records of a kind.
+    return _records(folder(migration, kind), record)
+
+
+def _records(place: Path, record: type[R]) -> Iterator[R]:
+    """All records of a folder.
 
     Raises:
         InputError: one is damaged: a gate must not decide by the others alone.
     """
-    for path in sorted(folder(migration, kind).glob("*.json")):
+    for path in sorted(place.glob("*.json")):
         try:
             yield record.model_validate_json(path.read_bytes())
         except (ValidationError, OSError) as error:

@@ -14,16 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from migration_assets import commands, history, run_lock, switch_env, way_back
+from migration_assets import app_checks, commands, history, run_lock, switch_env, way_back
 from migration_assets.backup import target_of
-from migration_assets.core import results
 from migration_assets.core.cutover_config import PRODUCTION, CommandConfig
 from migration_assets.core.results import TargetResult
 from migration_assets.core.rollback import (
     ACCOUNT,
     REVERT,
+    SMOKE,
     SOURCE,
-    STEPS,
     STOP_APP,
     SWAP_BACK,
     SWITCH_BACK,
@@ -35,10 +34,11 @@ from migration_assets.core.rollback import (
 from migration_assets.core.standing import Standing
 from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
-from migration_assets.postgres import run_log, swap_back
+from migration_assets.postgres import run_log
 from migration_assets.postgres.connect import Target, session
-from migration_assets.postgres.swap import previous_schema
-from migration_assets.postgres.variables import application_variables
+from migration_assets.postgres.variables import application_variables, variables
+from migration_assets.rollback_outlook import look
+from migration_assets.run_folder import RunFolder
 from migration_assets.written_since import account
 
 Say = Callable[[str], None]
@@ -56,46 +56,6 @@ class Options:
 
     emergency: bool = False
     accept_source_changes: bool = False
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What a rollback finds.
-
-    Attributes:
-        run: the run whose tables are live.
-        way: where it leads.
-        app_returns: the application goes back to another database than the target.
-    """
-
-    run: str
-    way: Way
-    app_returns: bool
-
-
-def look(migration: Migration, environment: str, target: Target) -> Outlook:
-    """See what is live and where a rollback leads; changes nothing.
-
-    Raises:
-        InputError: nothing of the migration is live, or there is nothing to go back to.
-    """
-    schema = target.schema
-    with session(target, "the look at the target") as connection, connection.cursor() as cursor:
-        run = run_log.live_run(cursor, schema, migration.name)
-        previous = way_back.was_live(migration, cursor, schema, run)
-    if run is None:
-        raise InputError(
-            f'nothing of migration {migration.name} is live in schema "{schema}" at '
-            f"{target.location}: there is nothing to take back"
-        )
-    if not previous and environment != PRODUCTION:
-        raise InputError(
-            f'nothing was live in schema "{schema}" before run {run}, or it was rolled back '
-            f"already; the way back to the source is one of {PRODUCTION}"
-        )
-    way = Way.PREVIOUS if previous else Way.SOURCE
-    returns = environment == PRODUCTION and (not previous or _came_from_elsewhere(migration, run))
-    return Outlook(run, way, returns)
 
 
 def roll_back(
@@ -127,7 +87,7 @@ def roll_back(
     target = target_of(migration, environment)
     if not options.emergency:
         _require_quiet(migration, environment)
-    record = _unfinished(migration, environment, target)
+    record = _unfinished(migration, environment, target, options, say)
     if record is None:
         found = look(migration, environment, target)
         record = Rollback(
@@ -144,40 +104,6 @@ def roll_back(
     else:
         say(f"going on with rollback {record.id}, which did not come to its end")
     return _Steps(migration, target, record, options, say).take()
-
-
-def words(migration: Migration, environment: str) -> list[str]:
-    """What a rollback would do, a line a step, without doing any of it.
-
-    Raises:
-        InputError: there is nothing to take back.
-    """
-    target = target_of(migration, environment)
-    found = look(migration, environment, target)
-    hooks = migration.config.cutover.hooks
-    schema, kept = target.schema, swap_back.rolled_back_schema(target.schema)
-    back = (
-        f'schema "{previous_schema(schema)}" becomes "{schema}"'
-        if found.way is Way.PREVIOUS
-        else f'schema "{schema}" is put aside, since nothing was live before it'
-    )
-    kept_value = switch_env.kept_path(migration.folder, found.run)
-    own = {
-        SOURCE: f"look whether {migration.source().location} was written to since it was read",
-        STOP_APP: _words_of(hooks.stop_app),
-        SWAP_BACK: f'{back}; what run {found.run} made live is kept as "{kept}"',
-        SWITCH_BACK: "the application's variable gets its former value"
-        if kept_value.exists()
-        else "nothing: the run switched no variable",
-        REVERT: _words_of(hooks.revert or hooks.start_app),
-        ACCOUNT: "count and keep what was written since, as Parquet and as statements",
-    }
-    steps = STEPS if found.app_returns else (SWAP_BACK, ACCOUNT)
-    return [f"{step}: {own[step]}" for step in steps]
-
-
-def _words_of(config: CommandConfig | None) -> str:
-    return f"runs {config.command}" if config else "nothing, cutover.hooks has no such command"
 
 
 def folder(migration: Migration, rollback_id: str) -> Path:
@@ -209,6 +135,8 @@ class _Steps:
             self._step(SWITCH_BACK, self._switch_back, lenient)
             command = self._hooks.revert or self._hooks.start_app
             self._step(REVERT, lambda: self._hook(REVERT, command), lenient)
+        elif not lenient:
+            self._step(SMOKE, self._smoke)
         self._step(ACCOUNT, self._account, lenient)
         if not self._record.failed:
             self._keep(finished_at=_now())
@@ -304,6 +232,9 @@ class _Steps:
         result = switch_env.restore(kept)
         return f"{result.variable} in {result.file}: {result.before} became {result.after}"
 
+    def _smoke(self) -> str:
+        return smoke(self._migration, self._target, self._record.environment, self._record.id)
+
     def _account(self) -> str:
         swapped = self._record.swap
         assert swapped is not None and swapped.kept is not None, "the tables were exchanged"
@@ -326,11 +257,34 @@ class _SkippedError(Exception):
     """A step had nothing to do; says why."""
 
 
-def _unfinished(migration: Migration, environment: str, target: Target) -> Rollback | None:
+def smoke(migration: Migration, target: Target, environment: str, rollback_id: str) -> str:
+    """Let the application's checks look at what is live again; returns what they found.
+
+    Raises:
+        NotProvenError: some failed; the message names each of them.
+    """
+    config = migration.config
+    if environment == PRODUCTION:
+        found = application_variables(config.cutover, target, migration.folder)
+    else:
+        found = variables(target, target.schema)
+    place = RunFolder(folder(migration, rollback_id))
+    checks = app_checks.run_all(config, environment, place, found)
+    return f"{checks} application checks passed" if checks else "no application checks"
+
+
+def _unfinished(
+    migration: Migration, environment: str, target: Target, options: Options, say: Say
+) -> Rollback | None:
     """The last rollback, if its tables were exchanged, steps are left, and nothing came since."""
-    found = [
-        r for r in history.rollbacks(migration) if r.environment == environment and not r.drill
-    ]
+    try:
+        before = history.rollbacks(migration)
+    except InputError as error:
+        if not options.emergency:
+            raise
+        say(f"the rollbacks before can not be seen: {error}")
+        before = []
+    found = [one for one in before if one.environment == environment and not one.drill]
     if not found or found[0].finished_at is not None or found[0].swap is None:
         return None
     with session(target, "the look at the target") as connection, connection.cursor() as cursor:
@@ -347,15 +301,6 @@ def _require_quiet(migration: Migration, environment: str) -> None:
             f"run {run} of the same migration is under way into {environment}: end it, or wait, or "
             "say --emergency"
         )
-
-
-def _came_from_elsewhere(migration: Migration, run: str) -> bool:
-    """Whether the run's cutover gave the application another database than it had."""
-    kept = switch_env.kept_path(migration.folder, run)
-    if not kept.exists():
-        return False
-    former = results.from_json(switch_env.FormerValue, kept.read_bytes())
-    return former.written not in {value.strip("'\"") for value in former.values}
 
 
 def _command(

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from typing import Literal
 
 from migration_assets import history, rollback, way_back
 from migration_assets.backup import target_of
 from migration_assets.core.cutover_config import PRODUCTION
-from migration_assets.core.rollback import ACCOUNT, SWAP_BACK, UNDO, Rollback, Step, SwapBack, Way
+from migration_assets.core.rollback import (
+    ACCOUNT,
+    SMOKE,
+    SWAP_BACK,
+    UNDO,
+    Rollback,
+    Step,
+    SwapBack,
+    Way,
+)
 from migration_assets.errors import InputError, NotProvenError
 from migration_assets.home import Migration
 from migration_assets.postgres import run_log
@@ -35,7 +45,8 @@ def drill(
 
     Raises:
         InputError: nothing is live there, or it is production.
-        NotProvenError: what is live afterwards is not what was.
+        NotProvenError: what is live afterwards is not what was, or the application's checks failed
+            on what was live before.
         BrokenOffError: the tables could not be exchanged, or the target was lost.
     """
     if environment == PRODUCTION:
@@ -54,6 +65,9 @@ def drill(
     steps = [_step(SWAP_BACK, back, swapped)]
     say(steps[-1].detail)
     try:
+        if previous:
+            steps.append(_smoke(migration, target, environment, drill_id))
+            say(steps[-1].detail)
         started = time.monotonic()
         assert swapped.kept is not None, "something was live"
         out = rollback.folder(migration, drill_id)
@@ -85,7 +99,24 @@ def drill(
         account=found,
     )
     history.write_rollback(migration, record)
+    for step in record.failed:
+        raise NotProvenError(
+            f"the application does not work on what was live before: {step.detail}; schema "
+            f'"{target.schema}" is as it was'
+        )
     return record
+
+
+def _smoke(migration: Migration, target: Target, environment: str, drill_id: str) -> Step:
+    started = time.monotonic()
+    outcome: Literal["done", "failed"] = "failed"
+    try:
+        detail = rollback.smoke(migration, target, environment, drill_id)
+        outcome = "done"
+    except NotProvenError as error:
+        detail = str(error)
+    seconds = round(time.monotonic() - started, 3)
+    return Step(name=SMOKE, outcome=outcome, seconds=seconds, detail=detail)
 
 
 def _live(migration: Migration, target: Target) -> tuple[str | None, bool]:

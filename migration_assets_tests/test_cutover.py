@@ -116,6 +116,24 @@ def test_a_cutover_goes_live_step_by_step(
         s.detail for s in evidence.cutover.steps if s.name == "backup"
     )
 
+    # Back twice: to what the first cutover made live, and from there to the source.
+    connection = psycopg2.connect(pg_url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {schema}.users SET name = 'Eve' WHERE id = 1")
+    connection.close()
+    assert names(pg_url, schema)[0] == "Eve"
+    assert command(migration, "rollback", "shop", "--emergency") == 0
+    assert names(pg_url, schema)[0] == "Ada"
+    assert "sqlite" not in (migration.folder / "app.env").read_text()
+    assert command(migration, "rollback", "shop", "--emergency") == 0
+    assert names(pg_url, schema) == []
+    assert "DATABASE_URL=sqlite:///shop.db\n" in (migration.folder / "app.env").read_text()
+    assert done(migration)[-2:] == ["stop", "revert"]
+    assert all(past.rolled_back_at for past in history.cutovers(migration))
+    first, second = history.rollbacks(migration)
+    assert (first.app_returns, second.app_returns) == (True, False)
+    assert first.source_moved is None and second.account.rows == 1
+
 
 def test_a_late_writer_makes_it_refuse_and_brings_the_application_back(
     migration: Migration, tmp_path: Path, pg_url: str, schema: str

@@ -20,11 +20,12 @@ from migration_assets import history, switch_env
 from migration_assets import home as homes
 from migration_assets.cli import run
 from migration_assets.core.history import Cutover
-from migration_assets.core.rollback import STEPS, Rollback, Way
+from migration_assets.core.rollback import Rollback, Way
 from migration_assets.home import Migration
 from migration_assets.launch import instance, launch
+from migration_assets.rollback_outlook import BACK_TO_SOURCE
 from migration_assets_tests.postgres_tables import ask
-from migration_assets_tests.small_shop import make_migration
+from migration_assets_tests.small_shop import configure, make_migration
 
 SCRIPT = """
 CREATE TABLE users (
@@ -99,6 +100,7 @@ def migration(place: Path, url: str) -> Migration:
     with closing(sqlite3.connect(place / "shop.db")) as connection:
         connection.executescript(SCRIPT)
     made = make_migration(place / "home", f"sqlite:///{place / 'shop.db'}", url, "shop")
+    made = configure(made, "  app_checks: [{name: works, command: test ! -e broken}]\n")
     for _ in range(2):
         assert launch(made, "shop_rehearsal").success
     return made
@@ -183,17 +185,21 @@ def test_by_job_and_drill_in_the_history_of_dagster(
     assert "back in" in capsys.readouterr().out
     assert ask(url, "SELECT count(*) FROM shop.quiet") == [0]
     assert ask(url, "SELECT count(*) FROM shop__previous.quiet") == [2]
+    # The drill says that the application does not work on what comes back, and changes nothing.
+    (migration.folder / "broken").touch()
+    assert run(["rollback", "shop", "--drill"]) == 1
+    assert 'application check "works"' in capsys.readouterr().err
+    (migration.folder / "broken").unlink()
+    assert ask(url, "SELECT count(*) FROM shop.quiet") == [0]
     assert run(["rollback", "shop", "--json"]) == 0
     record = Rollback.model_validate_json(capsys.readouterr().out)
-    assert record == latest(migration) and [s.name for s in record.steps] == [
-        "swap_back",
-        "account",
-    ]
+    assert record == latest(migration)
+    assert [step.name for step in record.steps] == ["swap_back", "smoke", "account"]
     assert ask(url, "SELECT count(*) FROM shop.quiet") == [2]
     with instance(migration.home) as dagster:
         jobs = [r.job_name for r in dagster.get_runs() if "rollback" in r.job_name]
         assert dagster.get_run_by_id(record.id).is_success
-    assert sorted(jobs) == ["shop_rollback"] * 2 + ["shop_rollback_drill"] * 2
+    assert sorted(jobs) == ["shop_rollback"] * 2 + ["shop_rollback_drill"] * 3
 
 
 def test_first_cutover_goes_back_to_the_source_step_by_step(
@@ -250,7 +256,9 @@ def test_first_cutover_goes_back_to_the_source_step_by_step(
     assert run(["rollback", "shop"]) == 0
     assert "going on with rollback" not in capsys.readouterr().err
     record = latest(migration)
-    assert {step.name: step.outcome for step in record.steps} == dict.fromkeys(STEPS, "done")
+    assert {step.name: step.outcome for step in record.steps} == dict.fromkeys(
+        BACK_TO_SOURCE, "done"
+    )
     assert record.way is Way.SOURCE and '"quiet"' in str(record.source_moved)
     assert (migration.folder / "calls").read_text().split() == [
         "stopped", "reverted", "first", "reverted", "first"]  # fmt: skip

@@ -13,6 +13,7 @@ from migration_assets.backup_store import default_environment
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.rollback import Rollback
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
+from migration_assets.rollback_outlook import words
 
 
 @click.command("rollback")
@@ -60,7 +61,7 @@ def command(
         return _show(migration, _by_job(migration, f"{name}_rollback_drill", {}), as_json)
     chosen = environment or default_environment(migration)
     if dry_run:
-        for line in rollback.words(migration, chosen):
+        for line in words(migration, chosen):
             click.echo(line)
         return 0
     options = rollback.Options(emergency, accept_source_changes)

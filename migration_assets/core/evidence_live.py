@@ -21,6 +21,19 @@ class StepEvidence(Record):
     detail: str = Field(description="What was done, or why not, in one line.")
 
 
+class DrillEvidence(Record):
+    """The last time that the way back was practised."""
+
+    started_at: str = Field(description="Start, ISO 8601 in UTC.")
+    environment: str = Field(description="The target environment that it was practised in.")
+    seconds_back: float = Field(
+        description="Wall time until what was live before was served again, application checks "
+        "included."
+    )
+    tables_compared: int = Field(description="Tables whose writes since the run were looked for.")
+    seconds: float = Field(description="Wall time of all of it, to the end of its undoing.")
+
+
 class CutoverEvidence(Record):
     """What was done with the application and the source."""
 
@@ -28,6 +41,10 @@ class CutoverEvidence(Record):
         description="Wall time of the transaction by which the tables went live; null if none did."
     )
     steps: tuple[StepEvidence, ...] = Field(description="The steps as they began.")
+    rollback_drill: DrillEvidence | None = Field(
+        default=None,
+        description="The last drill of the rollback before it; null if there was none.",
+    )
 
 
 class AppCheckEvidence(Record):

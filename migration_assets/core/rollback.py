@@ -9,12 +9,13 @@ from pydantic import Field
 
 from migration_assets.core.history import Record
 
-SOURCE, STOP_APP, SWAP_BACK, SWITCH_BACK, REVERT, ACCOUNT = STEPS = (
+SOURCE, STOP_APP, SWAP_BACK, SWITCH_BACK, REVERT, SMOKE, ACCOUNT = STEPS = (
     "source",
     "stop_app",
     "swap_back",
     "switch_back",
     "revert",
+    "smoke",
     "account",
 )
 """The steps of a rollback in their order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from migration_assets.core.cutover_config import PRODUCTION
-from migration_assets.core.evidence_live import CutoverEvidence, StepEvidence
+from migration_assets.core.evidence_live import CutoverEvidence, DrillEvidence, StepEvidence
 from migration_assets.core.results import StepResult, SwapResult
 from migration_assets.run_folder import RunFolder
 
@@ -16,12 +16,24 @@ def cutover_evidence(
     """The steps so far, None for a rehearsal."""
     if environment != PRODUCTION:
         return None
+    from migration_assets import history  # of no concern to a rehearsal
+
     found = folder.read_results("steps", StepResult).values()
+    drill = history.last_drill(folder.migration)
     return CutoverEvidence(
         swap_seconds=round(swapped.exchange_seconds, 3) if swapped else None,
         steps=tuple(
             StepEvidence(**vars(step)) for step in sorted(found, key=lambda s: s.started_at)
         ),
+        rollback_drill=DrillEvidence(
+            started_at=drill.started_at,
+            environment=drill.environment,
+            seconds_back=round(drill.seconds_back, 3),
+            tables_compared=drill.account.compared if drill.account else 0,
+            seconds=round(sum(step.seconds for step in drill.steps), 3),
+        )
+        if drill
+        else None,
     )
 
 
