@@ -11,7 +11,9 @@ from psycopg2 import sql
 
 from migration_assets import backup_store, cutover, gate, history, source_backup
 from migration_assets.core.evidence import Verdict
+from migration_assets.core.standing import Movement, Standing
 from migration_assets.home import Migration
+from migration_assets.sources.sqlite import SQLiteSource
 from migration_assets_tests import attempts
 from migration_assets_tests.live_shop import (
     approve,
@@ -136,7 +138,11 @@ def test_a_cutover_goes_live_step_by_step(
 
 
 def test_a_late_writer_makes_it_refuse_and_brings_the_application_back(
-    migration: Migration, tmp_path: Path, pg_url: str, schema: str
+    migration: Migration,
+    tmp_path: Path,
+    pg_url: str,
+    schema: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rehearse(migration)
     approve(migration)
@@ -193,10 +199,25 @@ def test_a_late_writer_makes_it_refuse_and_brings_the_application_back(
     assert history.cutovers(migration) == []
     assert gate.missing(migration) == [] or "plan" not in gate.missing(migration)[0]
 
-    # Nothing is used up: the next cutover has the late row.
+    # Nothing is used up: the next cutover has the late row. One that is written between the last
+    # look and the commit is found by the look after it, before the application is told anything.
+    look, looks = SQLiteSource.moved_since, 0
+
+    def moved_since(self: SQLiteSource, before: Standing, path: Path) -> Movement | None:
+        nonlocal looks
+        found, looks = look(self, before, path), looks + 1
+        if looks == 2:
+            write(tmp_path, "INSERT INTO users VALUES (10, 'Last', NULL)")
+        return found
+
+    monkeypatch.setattr(SQLiteSource, "moved_since", moved_since)
     outcome, evidence = cut_over(migration)
-    assert outcome.success, evidence.run.reasons
     assert names(pg_url, schema) == ["Ada", "Bob", "Zoë", "Late"]
+    assert not outcome.success
+    reason = next(line for line in evidence.run.reasons if "the moment in which it went" in line)
+    assert 'table "users" holds 1 rows more (4 before, 5 now)' in reason
+    assert done(migration) == ["stop", "revert", "stop"]
+    assert len(history.cutovers(migration)) == 1
 
 
 def test_what_changed_since_the_approval_is_refused_after_the_extract(

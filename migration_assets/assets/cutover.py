@@ -203,7 +203,15 @@ def go_live(
     still = None
     if not cutover.went_live(place_of(run)):
         _require(run, plan_digest, history.changes(evidence))
-        still = _standing_still(run)
+        moved = _moved(run)
+
+        def still() -> None:
+            if (line := moved()) is not None:
+                raise NotProvenError(
+                    f"the source was written to after the final snapshot: {line}; nothing was "
+                    "swapped and nothing is lost: stop what writes to it, then start a new cutover"
+                )
+
         still()
     with cutover.recorded(run.folder, "swap") as say:
         result = exchange(still)
@@ -212,6 +220,13 @@ def go_live(
             f"{result.attempts}"
         )
     _keep(run, plan_digest, result)
+    if still is not None and (line := moved()) is not None:
+        # Between the last look and the commit; no transaction spans both databases.
+        raise NotProvenError(
+            f"the source was written to in the moment in which it went live: {line}; the "
+            "application was told nothing yet: carry that over yourself and re-execute from "
+            f"failure, or take the cutover back with migration-assets rollback {run.migration.name}"
+        )
     return result
 
 
@@ -232,21 +247,18 @@ def _require(run: Run, plan_digest: str, found: Sequence[Change]) -> None:
     refuse(list(dict.fromkeys(lines)))
 
 
-def _standing_still(run: Run) -> Callable[[], None]:
-    """What proves, each time it is called, that the source has not moved since the snapshot."""
+def _moved(run: Run) -> Callable[[], str | None]:
+    """What says, each time it is called, what was written to the source since the snapshot."""
     before = source_state.kept(run.folder)
+    if before is None:
+        raise NotProvenError("it is not known where the source stood: start a new cutover")
+    source = run.migration.source()
 
-    def still() -> None:
-        if before is None:
-            raise NotProvenError("it is not known where the source stood: start a new cutover")
-        moved = run.migration.source().moved_since(before, run.folder.snapshot)
-        if moved is not None:
-            raise NotProvenError(
-                f"the source was written to after the final snapshot: {moved.line}; nothing was "
-                "swapped and nothing is lost: stop what writes to it, then start a new cutover"
-            )
+    def moved() -> str | None:
+        found = source.moved_since(before, run.folder.snapshot)
+        return found.line if found else None
 
-    return still
+    return moved
 
 
 def _keep(run: Run, plan_digest: str, swapped: SwapResult) -> None:

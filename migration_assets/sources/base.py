@@ -50,8 +50,7 @@ class Snapshot:
         source: the source's location without credentials.
         position: where the source's log of changes stood, None if it keeps none or is a file.
         notes: what is less than it could be, in readable lines.
-        token: where a source that keeps no log stood as the snapshot began; another one after
-            each write.
+        token: where the source stood just before, see :class:`Position`.
     """
 
     id: str

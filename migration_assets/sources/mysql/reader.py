@@ -12,9 +12,16 @@ import pymysql
 
 from migration_assets.core.catalog import Catalog, Kind, Table
 from migration_assets.core.profile import Lane
-from migration_assets.core.standing import Movement, Position, Standing, TableState
+from migration_assets.core.standing import (
+    Movement,
+    Position,
+    Standing,
+    TableMovement,
+    TableState,
+    movement,
+)
 from migration_assets.sources.base import BATCH_ROWS, LanesMissing, QueryError, SourceFacts
-from migration_assets.sources.mysql import connect, facts, query, ranges, standing, wire
+from migration_assets.sources.mysql import connect, facts, query, ranges, standing, wire, written
 from migration_assets.sources.mysql.forms import ARROW, Form, LaneMissingError, form, lanes
 from migration_assets.sources.mysql.reflect import Reflection, reflect
 from migration_assets.sources.mysql.snapshot import Connections, Record
@@ -77,10 +84,28 @@ class MySQLReader:
         with connect.errors(self.snapshot.source):
             return standing.standing(self._ask, self._forms, self._record, catalog, lasting=lasting)
 
-    def moved_since(self, before: Standing) -> Movement | None:
-        """What is in this snapshot, and was not so ``before``."""
+    def moved_since(self, before: Standing, *, known: bool) -> Movement | None:
+        """What is in this snapshot, and was not so ``before``.
+
+        Args:
+            before: what another snapshot left behind.
+            known: its tables are known to be as they were.
+        """
+        reasons: list[str] = []
+        tables: list[TableMovement] = []
         with connect.errors(self.snapshot.source):
-            return standing.moved(self._ask, self._forms, self._record, self.catalog, before)
+            with self._connections.one() as connection:
+                writers = written.writers(connection)
+            if writers:
+                sessions = "a session has" if writers == 1 else f"{writers} sessions have"
+                reasons.append(f"{sessions} written to it in a transaction that is open")
+            if not known:
+                found = standing.moved(self._ask, self._forms, self._record, self.catalog, before)
+                if isinstance(found, str):
+                    reasons.append(found)
+                else:
+                    tables = found
+        return movement(reasons, tables)
 
     def states(self) -> dict[str, TableState]:
         """Rows and digest of every table of this snapshot."""
@@ -89,8 +114,7 @@ class MySQLReader:
 
     def position(self) -> Position:
         """Where the database stood as this snapshot began."""
-        with connect.errors(self.snapshot.source):
-            return standing.position(self._ask, self._record)
+        return standing.position(self._record)
 
     def next_value(self, table: Table) -> int | None:
         """The number ``table.auto_column`` would take next, None without such a column."""

@@ -24,7 +24,7 @@ import pymysql
 from pymysql.constants import ER
 
 from migration_assets.sources.base import Snapshot
-from migration_assets.sources.mysql import binary_log
+from migration_assets.sources.mysql import binary_log, written
 from migration_assets.sources.mysql.address import Address
 from migration_assets.sources.mysql.connect import (
     Connection,
@@ -121,6 +121,8 @@ def take(address: Address) -> tuple[Connections, Record]:
     connections = [connect(address)]
     notes: list[str] = []
     try:
+        # First of all, so that what is written meanwhile moves a table after it.
+        token = written.token(connections[0])
         with _locked(address, notes) as locked:
             if locked:
                 connections += [connect(address) for _ in range(CONNECTIONS - 1)]
@@ -151,6 +153,7 @@ def take(address: Address) -> tuple[Connections, Record]:
         source=address.location,
         position=position,
         notes=tuple(notes),
+        token=token,
     )
     return Connections(connections), Record(snapshot, server, position, doubt)
 

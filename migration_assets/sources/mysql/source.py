@@ -37,6 +37,7 @@ class MySQLSource:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.location = address.location
+        self._unmoved: tuple[str, str] | None = None
 
     @classmethod
     def from_url(cls, url: str, kept_password: Path | None = None) -> MySQLSource:
@@ -126,10 +127,15 @@ class MySQLSource:
         """Hold the database against a snapshot of it.
 
         The same place in the server's log is the same content. If the log has moved, or there is
-        none that would tell, the digest of every table is made again.
+        none that would tell, the digest of every table is made again; not once more if the tables
+        were not written since this was found out.
         """
         with closing(self._now()) as reader:
-            return reader.moved_since(before)
+            state = before.snapshot_id, reader.position().token
+            found = reader.moved_since(before, known=state == self._unmoved)
+        if found is None:
+            self._unmoved = state
+        return found
 
     def back_up(self, folder: Path) -> SourceCopy:
         """Dump the database, and restore it into one of its own where the account may make it."""

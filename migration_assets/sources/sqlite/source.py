@@ -42,6 +42,7 @@ class SQLiteSource:
     def __init__(self, path: Path, location: str | None = None) -> None:
         self.path = Path(os.path.abspath(path))
         self.location = location or f"{_PREFIX}{path}"
+        self._unmoved: tuple[str, str] | None = None
 
     @classmethod
     def from_url(cls, url: str) -> SQLiteSource:
@@ -160,10 +161,14 @@ class SQLiteSource:
     def _moved(self, before: Standing, path: Path) -> Movement | None:
         from migration_assets.sources.sqlite import moved  # needed seldom
 
-        if before.position is not None and before.position.token == self._token():
+        token = self._token()
+        if before.position is not None and before.position.token == token:
+            return None
+        if self._unmoved == (before.snapshot_id, token):
             return None
         with self._copy(path.parent) as copy:
             if snapshot.content_id(copy) == before.snapshot_id:
+                self._unmoved = before.snapshot_id, token
                 return None
             try:
                 if path.exists() and snapshot.content_id(path) == before.snapshot_id:
