@@ -26,6 +26,7 @@ from migration_assets.expectations.arguments import (
     rename_columns,
 )
 from migration_assets.expectations.shortcuts import shortcuts
+from migration_assets.expectations.stand_ins import import_expectation
 
 CONNECT_TIMEOUT = "5"
 MOST_COLUMNS = 100
@@ -223,6 +224,7 @@ def _unreachable(dsn: str) -> str | None:
 def _build(type_: str, kwargs: dict[str, Any], position: int) -> Expectation:
     if type_ == "unexpected_rows_expectation":
         raise ValueError("SQL of one's own is not supported; use an expectation on columns")
+    import_expectation(type_)
     implementation: type[Expectation] = get_expectation_impl(type_)
     return implementation(**kwargs, meta={"position": position})
 
