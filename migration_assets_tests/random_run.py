@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 from psycopg2 import sql
 from rich.console import Console
 
-from migration_assets.cli.migrate import rehearse
 from migration_assets.cli.moving import copy_artefacts
+from migration_assets.cli.rehearsal import rehearse
 from migration_assets.core.evidence import Evidence
 from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets_tests import random_databases

@@ -20,8 +20,8 @@ import pytest
 from psycopg2 import sql
 from rich.console import Console
 
-from migration_assets.cli.migrate import rehearse
 from migration_assets.cli.moving import copy_artefacts
+from migration_assets.cli.rehearsal import rehearse
 from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets_tests import random_mysql
 from migration_assets_tests.comparator_mysql import compare, missing_objects

@@ -6,9 +6,6 @@ import os
 
 import click
 
-from migration_assets.postgres.connect import is_postgres, parameters, redact
-from migration_assets.postgres.variables import DATABASE_URL
-
 TARGET_HELP = (
     "postgresql://user@host:port/database, or embedded; default: DATABASE_URL of the environment "
     "if it is PostgreSQL's, else the embedded one."
@@ -27,6 +24,10 @@ def target_url(given: str | None) -> str | None:
     Raises:
         InputError: the environment's URL is malformed.
     """
+    # The options of a command are made before anything else is imported.
+    from migration_assets.postgres.connect import is_postgres, parameters, redact
+    from migration_assets.postgres.variables import DATABASE_URL
+
     found = os.environ.get(DATABASE_URL)
     if given is not None or not found or not is_postgres(found):
         return given

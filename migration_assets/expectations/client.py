@@ -6,6 +6,8 @@ Requests, one JSON object a line, are ``{"id", "do": "validate", "expectations"}
 per expectation, in order), ``problems`` (expectations that cannot be built), ``lost`` (the target
 cannot be reached) or ``failure`` (anything else). The first line of all is ``{"ready": true}``.
 The password goes over the pipe: a command line or an environment can be read by others.
+
+The process is started before anything else is imported, so this module imports next to nothing.
 """
 
 from __future__ import annotations
@@ -23,16 +25,16 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from migration_assets.core.config import ExpectationConfig
-from migration_assets.core.plan import TablePlan
-from migration_assets.core.results import ExpectationResult, SuiteResult
-from migration_assets.core.sensitive import MASK, names
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
-from migration_assets.expectations.arguments import columns_named
-from migration_assets.expectations.suite import Expectation, Suite, own_expectations
-from migration_assets.postgres.connect import Target, parameters
+
+if TYPE_CHECKING:
+    from migration_assets.core.config import ExpectationConfig
+    from migration_assets.core.plan import TablePlan
+    from migration_assets.core.results import SuiteResult
+    from migration_assets.expectations.suite import Expectation, Suite
+    from migration_assets.postgres.connect import Target
 
 START_TIMEOUT = 120.0
 """Seconds; the import takes three on an idle machine."""
@@ -98,6 +100,8 @@ class ExpectationsWorker:
             InputError: unknown type, column or argument, naming table and expectation.
             NotProvenError: the process is gone or does not answer.
         """
+        from migration_assets.expectations.suite import own_expectations
+
         own = own_expectations(table, extra)
         if own:
             answer = self._ask({"do": "validate", "expectations": _plain(own)})
@@ -113,6 +117,10 @@ class ExpectationsWorker:
             BrokenOffError: the target cannot be reached.
             NotProvenError: the process is gone or does not answer in time.
         """
+        from migration_assets.core.results import ExpectationResult, SuiteResult
+        from migration_assets.core.sensitive import names
+        from migration_assets.postgres.connect import parameters
+
         started = time.monotonic()
         hidden = names(table)
         answer = self._ask(
@@ -180,6 +188,8 @@ class ExpectationsWorker:
             if answer.get("id") != self._asked:
                 self._give_up("answered out of turn")
             if "failure" in answer:
+                from migration_assets.core.sensitive import MASK
+
                 table = f'table "{request["table"]}": ' if "table" in request else ""
                 said = MASK if hidden else answer["failure"]
                 raise NotProvenError(f"{table}Great Expectations failed: {said}")
@@ -274,6 +284,9 @@ def _shown(
     expectation: Expectation, found: Mapping[str, Any], hidden: Collection[str]
 ) -> dict[str, str | None]:
     """What is said of a result; of sensitive columns only whether it holds."""
+    from migration_assets.core.sensitive import MASK
+    from migration_assets.expectations.arguments import columns_named
+
     said = {
         "observed": found["observed"],
         "expected": _arguments(expectation.kwargs),
