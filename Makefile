@@ -35,6 +35,7 @@ $(STAMP): pyproject.toml
 	@echo "Making the environment in $(VENV) (once, one to three minutes)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@$(BIN)/python -m compileall -q migration_assets
 	@touch $@
 
 $(SAMPLE): $(SAMPLE_CODE) | $(STAMP)
