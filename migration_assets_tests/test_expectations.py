@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from urllib.parse import quote as percent
 
 import psutil
@@ -314,6 +317,22 @@ def test_unknown_expectation_is_refused_before_the_load(
         prices(),
         [ExpectationConfig(type="expect_column_values_to_be_unique", kwargs={"column": "Id"})],
     )
+
+
+def test_every_expectation_of_great_expectations_can_be_asked_for(
+    worker: ExpectationsWorker,
+) -> None:
+    # They are imported when they are asked for. Each refuses an argument that none of them has.
+    package = find_spec("great_expectations")
+    assert package is not None and package.origin is not None
+    core = Path(package.origin).parent / "expectations" / "core" / "__init__.py"
+    types = re.findall(r"^from \.(expect_\w+) import", core.read_text(), re.MULTILINE)
+    types.remove("expect_multicolumn_values_to_be_unique")  # it registers itself by no such name
+    assert len(types) > 40
+    for type_ in types:
+        own = ExpectationConfig(type=type_, kwargs={"column": "Id", "no_such": 1})
+        with pytest.raises(InputError, match="no_such|field required"):
+            worker.validate(prices(), [own])
 
 
 def test_expectation_that_cannot_be_evaluated_fails_alone(
