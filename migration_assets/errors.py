@@ -15,6 +15,10 @@ class InputError(MigrationError):
     exit_code = 2
 
 
+class UnreachableError(InputError):
+    """The target lets nobody in: bad input before a run has worked there, else it was lost."""
+
+
 class NotProvenError(MigrationError):
     """The run came to its end, but the target was not shown to equal the source."""
 

@@ -1,10 +1,12 @@
-"""The sensor that tells of runs that failed."""
+"""The sensor that looks after runs that failed: it tells of them, and brings applications back."""
 
 from datetime import UTC, datetime
 
 import dagster as dg
 
+from migration_assets.assets.keys import Keys
 from migration_assets.assets.run import continued_run
+from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.results import StepFailure
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
 from migration_assets.home import Migration
@@ -16,22 +18,36 @@ _WILL_RETRY = "dagster/will_retry"
 
 
 def failure_sensor(migration: Migration) -> list[dg.SensorDefinition]:
-    """The sensor, none where nobody is to be told; it looks at runs of every kind and origin."""
+    """The sensor, none where there is nothing to do; it looks at runs of every kind and origin.
+
+    A cutover that fails brings the application back by itself; one that was killed could not.
+    """
     config = migration.config.notify
-    if not (config.webhook or config.command):
+    told = bool(config.webhook or config.command)
+    if not told and PRODUCTION not in migration.config.targets:
         return []
 
     @dg.run_failure_sensor(
         name=f"{migration.name}_failure",
-        description=f"Tells, as notify in defs.yaml says, of runs of {migration.name} that failed.",
+        description=(
+            f"Tells, as notify in defs.yaml says, of runs of {migration.name} that failed, and "
+            "brings the application back where a cutover was killed before its swap."
+        ),
         minimum_interval_seconds=_EVERY,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def failure(context: dg.RunFailureSensorContext) -> None:
-        from migration_assets import notify  # needed by none of the runs
+        from migration_assets import cutover, notify  # needed by none of the runs
 
         run = context.dagster_run
         if not _is_of(migration, run):
+            return
+        if run.job_name == Keys(migration.name).cutover:
+            place = cutover.left_stopped(migration)
+            back = cutover.bring_back(place) if place else None
+            if back is not None:
+                context.log.warning(f"{back.name}: {back.outcome}: {back.detail}")
+        if not told:
             return
         record = context.instance.get_run_record_by_id(run.run_id)
         assert record is not None, "the sensor was told of it"

@@ -22,7 +22,13 @@ from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.evidence import Evidence
 from migration_assets.core.plan import TablePlan
 from migration_assets.core.results import StageResult, StepFailure, TargetResult
-from migration_assets.errors import BrokenOffError, InputError, MigrationError, NotProvenError
+from migration_assets.errors import (
+    BrokenOffError,
+    InputError,
+    MigrationError,
+    NotProvenError,
+    UnreachableError,
+)
 from migration_assets.home import Migration
 from migration_assets.postgres.connect import Target, pooled, resolve_target
 from migration_assets.progress import Progress
@@ -252,10 +258,12 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
         run.progress.stand_still(current.name)
         yield current
         if current.failures:
-            raise together(current.failures, hidden)
+            failures = {name: _lost(run, e) for name, e in current.failures.items()}
+            raise together(failures, hidden)
     except GeneratorExit:
         raise
-    except BaseException as error:
+    except BaseException as caught:
+        error = _lost(run, caught) if isinstance(caught, Exception) else caught
         run.progress.stop()
         failure = StepFailure(
             current.name, line(error, hidden), _exit_code(error), tuple(current.failures)
@@ -271,7 +279,7 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
                 description=str(error),
                 metadata={"exit_code": error.exit_code, "tables": list(current.failures)},
                 allow_retries=False,
-            ) from (None if hidden else error)
+            ) from (None if hidden else caught)
         if hidden and isinstance(error, Exception) and not isinstance(error, dg.Failure):
             raise dg.Failure(
                 description=failure.message, metadata={"exit_code": failure.exit_code}
@@ -290,10 +298,25 @@ def _bring_back(run: Run, context: Any) -> None:
         return
     from migration_assets import cutover  # of no concern to a rehearsal
 
-    place = cutover.Place(run.migration, run.folder, run.target(PRODUCTION))
-    record = cutover.bring_back(place)
+    try:
+        place = cutover.Place(run.migration, run.folder, run.target(PRODUCTION))
+        record = cutover.bring_back(place)
+    except MigrationError as error:
+        # The run has failed already, and that is what is told.
+        context.log.warning(f"{cutover.BROUGHT_BACK}: {error}")
+        return
     if record is not None:
         context.log.warning(f"{record.name}: {record.outcome}: {record.detail}")
+
+
+def _lost(run: Run, error: Exception) -> Exception:
+    """The error, or that the target was lost, if the run has been there before."""
+    if not isinstance(error, UnreachableError):
+        return error
+    target = run.folder.read_result("target", "all", TargetResult)
+    if target is None or target.server_version is None:
+        return error
+    return BrokenOffError(f"{error}; the live schema is as it was: run again when it is back")
 
 
 def together(failures: dict[str, Exception], hidden: bool) -> Exception:

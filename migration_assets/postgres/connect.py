@@ -19,7 +19,7 @@ from migration_assets import lean
 from migration_assets.core.config import TargetConfig
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.naming import MAX_IDENTIFIER_BYTES, quote
-from migration_assets.errors import BrokenOffError, InputError
+from migration_assets.errors import BrokenOffError, InputError, UnreachableError
 from migration_assets.postgres import embedded, tls
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def connect(target_or_url: Target | str, **options: Any) -> Connection:
     try:
         connection = psycopg2.connect(make_dsn(**asked))
     except psycopg2.Error as error:
-        raise InputError(_connect_message(error, asked)) from None
+        raise UnreachableError(_connect_message(error, asked)) from None
     encoding = connection.get_parameter_status("server_encoding")
     if encoding != "UTF8":
         connection.close()
@@ -251,7 +251,7 @@ def adbc(target: Target | str) -> Iterator[Any]:
         # The driver hands its URI to libpq, which takes the other form of it just as well.
         connection = adbc_driver_postgresql.dbapi.connect(make_dsn(**asked))
     except adbc_driver_manager.Error as error:
-        raise InputError(_connect_message(error, asked)) from None
+        raise UnreachableError(_connect_message(error, asked)) from None
     try:
         with connection.cursor() as cursor:
             for statement in SESSION.strip().split(";"):
