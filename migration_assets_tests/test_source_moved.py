@@ -57,6 +57,8 @@ def test_a_mysql_database_by_log_by_digests_and_by_open_transactions(
     assert {name: state.rows for name, state in before.tables.items()} == {"account": 3, "loose": 3}
     assert source.moved_since(before, path) is None
     first = source.position(None, tmp_path)
+    # Looked at without a lock, it is the place in the log that the snapshot has.
+    assert before.position is not None and first.content == before.position.content is not None
 
     with closing(mysql_database.connect(autocommit=False)) as writer, writer.cursor() as cursor:
         # A writer in the middle of a transaction will come late.

@@ -135,7 +135,7 @@ def take(address: Address) -> tuple[Connections, Record]:
                 connection.query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
                 connection.query("SAVEPOINT begun")
             position = binary_log.position(connections[0], locked)
-        server = _server(connections[0])
+        server = server_of(connections[0])
         notes += _not_held(connections[0])
         doubt: str | None = "it keeps no binary log that the account may see"
         if position:
@@ -201,7 +201,7 @@ def _not_held(connection: Connection) -> list[str]:
     return [f"tables of an engine without transactions are not held still: {names}"]
 
 
-def _server(connection: Connection) -> str:
+def server_of(connection: Connection) -> str:
     """A hash that tells this server and database from others."""
     identity = "@@hostname, @@port, @@datadir, DATABASE()"
     try:

@@ -10,7 +10,7 @@ from migration_assets.core.catalog import Catalog
 from migration_assets.core.standing import Movement, Position, Standing, TableState
 from migration_assets.errors import InputError
 from migration_assets.sources.base import SnapshotGoneError, SourceCopy
-from migration_assets.sources.mysql import connect, dump, snapshot
+from migration_assets.sources.mysql import connect, dump, snapshot, standing
 from migration_assets.sources.mysql.address import Address, parse
 from migration_assets.sources.mysql.reader import MySQLReader
 from migration_assets.sources.mysql.reflect import reflect
@@ -120,8 +120,9 @@ class MySQLSource:
 
     def position(self, before: Position | None, scratch: Path) -> Position:
         """Where the database stands, by its tables' times and the server's log."""
-        with closing(self._now()) as reader:
-            return reader.position()
+        connection = connect.connect(self.address)
+        with connect.errors(self.location), closing(connection):
+            return standing.now(connection)
 
     def moved_since(self, before: Standing, path: Path) -> Movement | None:
         """Hold the database against a snapshot of it.

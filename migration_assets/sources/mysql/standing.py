@@ -19,9 +19,10 @@ from migration_assets.core.standing import (
     TableState,
     held_against,
 )
-from migration_assets.sources.mysql.connect import Row, quote, text
+from migration_assets.sources.mysql import binary_log, written
+from migration_assets.sources.mysql.connect import Connection, Row, quote, text
 from migration_assets.sources.mysql.forms import Form
-from migration_assets.sources.mysql.snapshot import Record
+from migration_assets.sources.mysql.snapshot import Record, server_of
 
 Ask = Callable[[str], list[Row]]
 Forms = Callable[[Table], Mapping[str, Form]]
@@ -30,11 +31,27 @@ _COLUMNS_AT_ONCE = 100
 """Digests of so many columns become one, so that no text of a row is too long for the server."""
 
 
+def now(connection: Connection) -> Position:
+    """Where the database stands: when its tables were written, and the log if it tells of all.
+
+    Nobody is kept from writing for it.
+    """
+    token = written.token(connection)
+    place = binary_log.position(connection, True)
+    log = None
+    if place is not None and binary_log.blind_to(connection) is None:
+        log = _log(server_of(connection), place)
+    if written.token(connection) != token:
+        # Not of one moment with the log, which then tells alone.
+        token = uuid.uuid4().hex
+    return Position(token, log)
+
+
 def position(record: Record) -> Position:
-    """Where the database stood: when its tables were written, and the log if it tells of all."""
+    """Where the database stood when a snapshot began."""
     log = None
     if record.doubt is None and record.position is not None:
-        log = f"{record.server} {record.position}"
+        log = _log(record.server, record.position)
     # A record of an earlier version is no position at all.
     return Position(record.snapshot.token or uuid.uuid4().hex, log)
 
@@ -105,3 +122,8 @@ def _query(table: Table, forms: Mapping[str, Form]) -> str:
         ]
     row = f"CAST(CONV(LEFT({values[0]}, 16), 16, 10) AS DECIMAL(20))"
     return f"SELECT COUNT(*), COALESCE(SUM({row}), 0) FROM {quote(table.name)}"
+
+
+def _log(server: str, place: str) -> str:
+    """The same place in the log of the same server is the same content."""
+    return f"{server} {place}"

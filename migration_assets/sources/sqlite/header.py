@@ -25,12 +25,14 @@ class Header:
         wal: the file is in write-ahead-log mode.
         page_size: bytes. pages: pages in the database, None where the header does not know.
         utf16: texts are stored as UTF-16.
+        changes: counter of transactions; not kept in write-ahead-log mode.
     """
 
     wal: bool
     page_size: int
     pages: int | None
     utf16: bool
+    changes: int = 0
 
 
 EMPTY = Header(wal=False, page_size=4096, pages=0, utf16=False)
@@ -50,7 +52,7 @@ def parse(raw: bytes) -> Header | None:
     (encoding,) = struct.unpack_from(">I", raw, 56)
     # Versions before 3.7 do not keep the page count; it counts only beside its change counter.
     known = pages > 0 and changes == valid_for
-    return Header(raw[19] == 2, page_size, pages if known else None, encoding in (2, 3))
+    return Header(raw[19] == 2, page_size, pages if known else None, encoding in (2, 3), changes)
 
 
 def read(path: Path, location: str) -> Header:

@@ -41,6 +41,8 @@ _WAL_WRITE = 120
 def token(source: Path) -> str:
     """32 hex digits that are others after each write to the file or its log.
 
+    Where there is no log, the file's counter of changes follows them.
+
     Raises:
         OSError: it can not be read.
     """
@@ -49,12 +51,21 @@ def token(source: Path) -> str:
         before = snapshot.marks(Path(real))
         digest = hashlib.sha256(repr(before).encode())
         with open(real, "rb") as file:
-            digest.update(file.read(header.SIZE))
+            start = file.read(header.SIZE)
+        digest.update(start)
         _add_log(digest, f"{real}-wal")
         if snapshot.settled(before) and snapshot.marks(Path(real)) == before:
-            return digest.hexdigest()[:32]
+            found = header.parse(start)
+            counter = "" if found is None or found.wal else f"-{found.changes}"
+            return f"{digest.hexdigest()[:32]}{counter}"
         time.sleep(snapshot.CLOCK_TICK_SECONDS)
     return uuid.uuid4().hex
+
+
+def counts_more(token: str, before: str) -> bool:
+    """Whether the counters of two tokens tell that something was committed between them."""
+    one, other = token.partition("-")[2], before.partition("-")[2]
+    return one != other and one != "" != other
 
 
 def _add_log(digest: hashlib._Hash, path: str) -> None:

@@ -125,11 +125,16 @@ class SQLiteSource:
         return reader
 
     def position(self, before: Position | None, scratch: Path) -> Position:
-        """Where the file stands; it is read whole only if it was touched since ``before``."""
+        """Where the file stands; it is read whole only if it was touched since ``before``.
+
+        Not if its counter tells of a change, so that no writer has to wait for that.
+        """
         self.check()
         token = self._token()
         if before is not None and before.token == token:
             return before
+        if before is not None and position.counts_more(token, before.token):
+            return Position(token)
         if self.path.stat().st_size > POSITION_BYTES:
             return Position(token)
         with self._copy(scratch) as copy:
