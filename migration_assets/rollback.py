@@ -220,6 +220,8 @@ class _Steps:
             lenient=self._options.emergency,
         )
         self._keep(swap=done)
+        # So that no later attempt of that run goes on as if it were live.
+        self._migration.run_folder(self._record.run).forget("swap")
         for note in done.notes:
             self._say(note)
         now = f"run {done.served} is live again" if done.served else "nothing is live"

@@ -10,6 +10,7 @@ import pytest
 from psycopg2 import sql
 
 from migration_assets import backup_store, cutover, gate, history, source_backup
+from migration_assets.backup import target_of
 from migration_assets.core.evidence import Verdict
 from migration_assets.core.standing import Movement, Standing
 from migration_assets.home import Migration
@@ -131,6 +132,8 @@ def test_a_cutover_goes_live_step_by_step(
     assert names(pg_url, schema) == []
     assert "DATABASE_URL=sqlite:///shop.db\n" in (migration.folder / "app.env").read_text()
     assert done(migration)[-2:] == ["stop", "revert"]
+    place = cutover.Place(migration, outcome.folder, target_of(migration, "production"))
+    assert not cutover.went_live(place)
     assert all(past.rolled_back_at for past in history.cutovers(migration))
     first, second = history.rollbacks(migration)
     assert (first.app_returns, second.app_returns) == (True, False)

@@ -23,7 +23,9 @@ from migration_assets.core.history import Cutover
 from migration_assets.core.rollback import Rollback, Way
 from migration_assets.home import Migration
 from migration_assets.launch import instance, launch
+from migration_assets.rollback_drill import drill
 from migration_assets.rollback_outlook import BACK_TO_SOURCE
+from migration_assets_tests.mysql_server import MySQLDatabase
 from migration_assets_tests.postgres_tables import ask
 from migration_assets_tests.small_shop import configure, make_migration
 
@@ -267,3 +269,47 @@ def test_first_cutover_goes_back_to_the_source_step_by_step(
     assert """UPDATE "quiet" SET "v" = 'written' WHERE "id" = 1;""" in replay
     assert history.cutovers(migration)[0].rolled_back_at == record.started_at
     assert run(["rollback", "shop", "--emergency"]) == 2
+
+
+MYSQL_SCRIPT = """
+CREATE TABLE kinds (
+    id INT UNSIGNED AUTO_INCREMENT PRIMARY KEY, mood ENUM('good', 'bad''s') NOT NULL,
+    tags SET('a', 'b', 'c'), flags BIT(5), yes BIT(1), big BIGINT UNSIGNED, amount DECIMAL(20, 4),
+    span TIME(3), at DATETIME(6), stamp TIMESTAMP NULL, day DATE, y YEAR, real4 FLOAT,
+    doc JSON, bin VARBINARY(20), place GEOMETRY, txt VARCHAR(200)
+) CHARACTER SET utf8mb4;
+INSERT INTO kinds VALUES
+    (1, 'good', 'a,c', b'10101', b'1', 18446744073709551615, 1.5, '-12:34:56.5',
+     '2024-05-01 10:00:00.25', '2024-05-01 10:00:00', '2024-05-01', 2024, 0.5, '{"a": 1}', x'00ff',
+     ST_GeomFromText('POINT(1 2)'), 'one'),
+    (2, 'bad''s', '', NULL, b'0', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+     NULL),
+    (3, 'good', NULL, b'00001', NULL, 3, 3, '01:00:00', '2024-01-01', NULL, NULL, NULL, NULL, NULL,
+     '', NULL, '');
+"""
+MYSQL_WRITES = r"""
+INSERT INTO kinds (mood, tags, flags, yes, big, amount, span, at, stamp, day, y, real4, doc, bin,
+                   place, txt)
+SELECT 'bad''s', tags, B'00010', false, big, 12345678901234.5678, '-1 days -02:00:00.25',
+       '2025-01-01 01:02:03.000004', '2025-01-01 00:00:00+00', '2025-12-31', 2155, 0.25,
+       '["\"", "\\"]', '\x5c00', place, E'back\\slash ''quoted'' \n ü' FROM kinds WHERE id = 1;
+UPDATE kinds SET tags = tags || '{b}', stamp = now()::timestamptz(0), yes = true WHERE id = 2;
+UPDATE kinds SET mood = 'bad''s', flags = B'11111', place = NULL WHERE id = 1;
+DELETE FROM kinds WHERE id = 3;
+"""
+
+
+def test_what_was_written_is_repeated_on_mysql(
+    mysql_database: MySQLDatabase, place: Path, url: str
+) -> None:
+    mysql_database.script(MYSQL_SCRIPT)
+    migration = make_migration(place / "my", mysql_database.url, url, "my")
+    homes.keep_source_password(migration, mysql_database.url)
+    assert launch(migration, "shop_rehearsal").success
+    ask(url, "SET search_path TO my;" + MYSQL_WRITES)
+    record = drill(migration, "staging", "drill")
+    assert record.account is not None and record.account.complete
+    (table,) = record.account.tables
+    assert (table.inserted, table.updated, table.deleted, table.left_out) == (1, 2, 1, {})
+    mysql_database.script(Path(str(record.account.folder), "replay.sql").read_text())
+    assert run(["verify", mysql_database.url, "--target", url, "--schema", "my"]) == 0
