@@ -35,6 +35,7 @@ def load_table(
     parquet: pq.ParquetFile,
     progress: Progress,
     connection: Connection | None = None,
+    digest: str = "",
 ) -> tuple[LoadResult, tuple[SkippedObject, ...]]:
     """Load one table as :func:`migration_assets.load.load_table`, and try its generated columns.
 
@@ -43,28 +44,28 @@ def load_table(
         none of those that an existing schema has, of which the content check judges.
     """
     if plan.existing:
-        return load.load_table(target, incoming, plan, parquet, progress, connection), ()
+        return load.load_table(target, incoming, plan, parquet, progress, connection, digest), ()
     reasons = _refused(target, incoming, plan)
     kept = _without(plan, reasons)
     if not _generated(kept):
-        result = load.load_table(target, incoming, kept, parquet, progress, connection)
+        result = load.load_table(target, incoming, kept, parquet, progress, connection, digest)
         return result, _withdrawn(plan, reasons)
     try:
-        result = load.load_table(target, incoming, kept, parquet, progress, connection)
+        result = load.load_table(target, incoming, kept, parquet, progress, connection, digest)
     except NotProvenError:
         # Some expression fails for a row, or the rows themselves do; then this load fails too.
         ordinary = _without(plan, [column.name for column in plan.columns])
-        result = load.load_table(target, incoming, ordinary, parquet, progress, connection)
+        result = load.load_table(target, incoming, ordinary, parquet, progress, connection, digest)
         reasons |= _failing(target, incoming, kept)
         kept = _without(plan, reasons)
         if not _generated(kept):
             return result, _withdrawn(plan, reasons)
-        result = load.load_table(target, incoming, kept, parquet, progress, connection)
+        result = load.load_table(target, incoming, kept, parquet, progress, connection, digest)
     different = _different(target, incoming, kept, parquet)
     if different:
         reasons |= different
         kept = _without(plan, reasons)
-        result = load.load_table(target, incoming, kept, parquet, progress, connection)
+        result = load.load_table(target, incoming, kept, parquet, progress, connection, digest)
     return result, _withdrawn(plan, reasons)
 
 

@@ -6,7 +6,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ from migration_assets.core.plan import TablePlan
 from migration_assets.core.results import LoadResult
 from migration_assets.core.sensitive import names, shown_values, without_values
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
-from migration_assets.postgres import ddl, marker, run_log
+from migration_assets.postgres import checkpoint, ddl, marker, run_log
 from migration_assets.postgres.connect import Target, broken_off, is_lost, session
 from migration_assets.postgres.empty import empty_table
 from migration_assets.postgres.encode import CopyEncoder
@@ -118,13 +118,15 @@ def load_table(
     parquet: pq.ParquetFile,
     progress: Progress,
     connection: Connection | None = None,
+    digest: str = "",
 ) -> LoadResult:
     """Make the table of ``plan`` in ``incoming`` and fill it; a table of that name is replaced.
 
     An application's own table is emptied and filled; its triggers do not fire.
 
     Decoding and encoding run in a thread beside the COPY. On any error the transaction leaves
-    nothing behind.
+    nothing behind. A very large table has several, and the next attempt goes on after those that
+    were committed (:mod:`migration_assets.postgres.checkpoint`).
 
     Args:
         target: the database.
@@ -134,6 +136,7 @@ def load_table(
         progress: shows the rows as they are sent.
         connection: an idle connection of :func:`postgres.connect.connect` to use, which saves
             some milliseconds a table; None for one of the table's own.
+        digest: of the Parquet file; without it nothing of an earlier attempt is kept.
 
     Raises:
         RowRefusedError: PostgreSQL refused a row; :mod:`migration_assets.refusals` finds all.
@@ -143,34 +146,62 @@ def load_table(
         BrokenOffError: the target was lost, or the Parquet file can not be read.
     """
     started = time.monotonic()
-    rows = parquet.metadata.num_rows
     what = f'load of table "{plan.name}"'
-    stream = _CopyStream(plan, parquet)
-    with (
-        progress.task("load", plan.source, rows) as advance,
-        _transaction(target, what, connection) as cursor,
-    ):
-        marker.hold(cursor, incoming)
-        try:
-            freeze, waking = empty_table(cursor, incoming, plan)
-            if rows:
-                statement = ddl.copy_statement(incoming, plan, freeze)
-                with stream:
-                    stream.advance = advance
-                    cursor.copy_expert(statement, stream, CHUNK_BYTES)
-                if cursor.rowcount != rows:
-                    raise NotProvenError(
-                        f'table "{plan.name}": PostgreSQL took {cursor.rowcount} rows, Parquet '
-                        f"holds {rows}"
-                    )
-            for statement in waking:
-                cursor.execute(statement)
-        except psycopg2.Error as error:
-            if stream.error is not None:
-                raise _unreadable(plan, stream.error) from stream.error
-            _raise_refusal(error, plan, parquet)
-            raise
-    return LoadResult(plan.slug, rows, stream.sent, time.monotonic() - started)
+    pieces = checkpoint.pieces(parquet, plan)
+    rows = parquet.metadata.num_rows
+    sent = 0
+    with progress.task("load", plan.source, rows) as advance:
+        name, there = "", 0
+        if len(pieces) > 1:
+            with _transaction(target, what, connection) as cursor:
+                name = checkpoint.identity(cursor, plan, digest)
+                there = checkpoint.committed(cursor, incoming, plan, name) if digest else 0
+                there = there if any(piece.before == there for piece in pieces) else 0
+        if there:
+            advance(there)
+        for piece in (piece for piece in pieces if piece.before >= there):
+            with _transaction(target, what, connection) as cursor:
+                marker.hold(cursor, incoming)
+                sent += _load_piece(cursor, incoming, plan, parquet, piece, advance)
+                if piece.before + piece.rows < rows:
+                    checkpoint.note(cursor, incoming, plan, name, piece.before + piece.rows)
+                elif len(pieces) > 1:
+                    checkpoint.clear(cursor, incoming, plan)
+    return LoadResult(plan.slug, rows, sent, time.monotonic() - started)
+
+
+def _load_piece(
+    cursor: Cursor,
+    incoming: str,
+    plan: TablePlan,
+    parquet: pq.ParquetFile,
+    piece: checkpoint.Piece,
+    advance: Callable[[int], None],
+) -> int:
+    """Copy the rows of ``piece``, the first of them into a new table; returns the bytes sent."""
+    stream = _CopyStream(plan, parquet, piece.groups)
+    try:
+        freeze, waking = (False, []) if piece.before else empty_table(cursor, incoming, plan)
+        if piece.rows:
+            statement = ddl.copy_statement(incoming, plan, freeze)
+            with stream:
+                stream.advance = advance
+                cursor.copy_expert(statement, stream, CHUNK_BYTES)
+            if cursor.rowcount != piece.rows:
+                raise NotProvenError(
+                    f'table "{plan.name}": PostgreSQL took {cursor.rowcount} rows, Parquet '
+                    f"holds {piece.rows}"
+                )
+        for statement in waking:
+            cursor.execute(statement)
+    except psycopg2.Error as error:
+        if isinstance(stream.error, BrokenOffError):
+            raise stream.error from error
+        if stream.error is not None:
+            raise _unreadable(plan, stream.error) from stream.error
+        _raise_refusal(error, plan, parquet, piece.before)
+        raise
+    return stream.sent
 
 
 @contextmanager
@@ -194,11 +225,11 @@ class _CopyStream:
     """What ``copy_expert`` reads from: the encoded table, made in a thread ahead of the reader.
 
     An empty answer ends a COPY, so one is given only at the end. ``error`` holds what went wrong
-    in the thread; psycopg2 turns it into a cancelled COPY.
+    here; psycopg2 turns it into a cancelled COPY.
     """
 
-    def __init__(self, plan: TablePlan, parquet: pq.ParquetFile) -> None:
-        self._chunks = _encoded(plan, parquet)
+    def __init__(self, plan: TablePlan, parquet: pq.ParquetFile, groups: Sequence[int]) -> None:
+        self._chunks = _encoded(plan, parquet, groups)
         self._queue: queue.Queue[tuple[bytes, int] | None] = queue.Queue(WAITING_BATCHES)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._fill, name=f"encode {plan.slug}", daemon=True)
@@ -233,11 +264,18 @@ class _CopyStream:
             self._chunk, rows = item
             self._at = 0
             if rows:
-                self.advance(rows)
+                self._advance(rows)
         part = self._chunk[self._at : self._at + size]
         self._at += len(part)
         self.sent += len(part)
         return part
+
+    def _advance(self, rows: int) -> None:
+        try:
+            self.advance(rows)
+        except BrokenOffError as error:  # the run is to end; COPY knows no such error
+            self.error = error
+            raise
 
     def readline(self, size: int = CHUNK_BYTES, /) -> bytes:
         """Binary COPY has no lines; psycopg2 asks for this name only."""
@@ -254,7 +292,9 @@ class _CopyStream:
         self._queue.put(None)
 
 
-def _encoded(plan: TablePlan, parquet: pq.ParquetFile) -> Iterator[tuple[bytes, int]]:
+def _encoded(
+    plan: TablePlan, parquet: pq.ParquetFile, groups: Sequence[int]
+) -> Iterator[tuple[bytes, int]]:
     """The COPY stream in pieces, each with the rows that it adds."""
     names = [column.name for column in plan.stored_columns]
     if parquet.schema_arrow.names != names:
@@ -263,7 +303,7 @@ def _encoded(plan: TablePlan, parquet: pq.ParquetFile) -> Iterator[tuple[bytes, 
     copied = [column.name for column in plan.copied_columns]
     yield encoder.header(), 0
     rows = batch_rows(parquet)
-    for group in range(parquet.num_row_groups):  # a reader of all keeps what it has decoded
+    for group in groups:  # a reader of all keeps what it has decoded
         for batch in parquet.iter_batches(rows, [group], copied, use_threads=False):
             yield encoder.encode(batch), batch.num_rows
     yield encoder.finish(), 0
@@ -301,14 +341,24 @@ def _unreadable(plan: TablePlan, error: Exception) -> Exception:
     return BrokenOffError(f'table "{plan.name}": its Parquet file can not be read: {error}')
 
 
-def _raise_refusal(error: psycopg2.Error, plan: TablePlan, parquet: pq.ParquetFile) -> None:
-    """Raise what PostgreSQL refused in our words; returns if the cause is the server."""
+def _raise_refusal(
+    error: psycopg2.Error, plan: TablePlan, parquet: pq.ParquetFile, before: int
+) -> None:
+    """Raise what PostgreSQL refused in our words; returns if the cause is the server.
+
+    Args:
+        error: of a COPY.
+        plan: the table.
+        parquet: its rows.
+        before: rows of it that were no part of this COPY, and came before.
+    """
     state = error.pgcode or ""
     message = shown_message(error, plan)
     if state == "42501":
         raise InputError(f'table "{plan.name}" can not be made: {message}') from error
     if is_refusal(error):
         line, column = place_of(error)
+        line = None if line is None else before + line
         where = _row(plan, parquet, line) if line is not None else ""
         text = f'table "{plan.name}"{where}{f", column {column}" if column else ""}: {message}'
         raise RowRefusedError(text, line) from error

@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,10 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg2 import sql
 
+from migration_assets.core.plan import TablePlan
+from migration_assets.core.results import LoadResult
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
-from migration_assets.load import load_table, prepare
+from migration_assets.load import RowRefusedError, load_table, prepare
+from migration_assets.postgres import checkpoint
 from migration_assets.postgres.connect import Target, connect
 from migration_assets.progress import Progress
+from migration_assets.verify.content import compare_table
 from migration_assets_tests.conftest import Server
 from migration_assets_tests.postgres_tables import ask, column, load_all, parquet, table
 
@@ -85,6 +92,78 @@ def test_many_batches_and_row_groups_arrive_whole_and_in_order(
     seen = ask(pg_url, f'SELECT id FROM "{schema}__in".t')
     assert seen == list(numbers)
     assert ask(pg_url, f'SELECT count(v) FROM "{schema}__in".t') == [100_003 // 3 + 1]
+
+
+class BreakingOff(Progress):
+    """Ends a load after so many rows."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.left = rows
+        self.first: int | None = None
+
+    @contextmanager
+    def task(
+        self, stage: str, table: str, total: int | None = None
+    ) -> Iterator[Callable[[int], None]]:
+        def advance(rows: int) -> None:
+            self.first = rows if self.first is None else self.first
+            self.left -= rows
+            if self.left < 0:
+                raise BrokenOffError("killed")
+
+        yield advance
+
+
+def test_large_table_goes_on_after_the_rows_that_were_committed(
+    pg_url: str, schema: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "PIECE_BYTES", 1)
+    lanes = [range(95), ["x"] * 95]
+    target, incoming = Target(pg_url, schema), f"{schema}__in"
+    prepare(target, incoming, "r", "shop")
+
+    def attempt(progress: Progress, digest: str = "d1", plan: TablePlan = SMALL) -> LoadResult:
+        with parquet(tmp_path, plan, *lanes, group=10) as file:
+            return load_table(target, incoming, plan, file, progress, digest=digest)
+
+    def broken_off(rows: int, digest: str = "d1", plan: TablePlan = SMALL) -> int | None:
+        progress = BreakingOff(rows)
+        with pytest.raises(BrokenOffError):
+            attempt(progress, digest, plan)
+        return progress.first
+
+    def there() -> list[int]:
+        return ask(pg_url, f'SELECT id FROM "{incoming}".t')
+
+    broken_off(35)
+    assert there() == list(range(30))
+    # Another file, or a table of another shape, is loaded from its beginning.
+    broken_off(25, "d2")
+    assert there() == list(range(20))
+    wider = replace(SMALL, columns=(*SMALL.columns[:1], column("v", "text")))
+    broken_off(45, "d2", wider)
+    assert there() == list(range(40))
+    assert broken_off(75, "d2", wider) == 40
+    assert there() == list(range(70))
+    progress = BreakingOff(1000)
+    assert attempt(progress, "d2", wider).rows == 95
+    assert progress.first == 70
+    assert there() == list(range(95))
+    note = ask(
+        pg_url,
+        "SELECT obj_description(oid, 'pg_class'), reloptions::text FROM pg_class"
+        " WHERE oid = %s::regclass",
+        f'"{incoming}".t',
+    )
+    assert note == [(None, None)]
+    with parquet(tmp_path, wider, *lanes, group=10) as file:
+        assert compare_table(target, incoming, wider, file, Progress()).identical == 95
+    # A row that is refused is named by its place in the whole table.
+    lanes[1] = ["x"] * 84 + ["toolong"] + ["x"] * 10
+    with pytest.raises(RowRefusedError, match="row with id = 84, column v") as caught:
+        attempt(Progress(), "d3")
+    assert caught.value.line == 85
 
 
 def test_rows_are_frozen(pg_url: str, schema: str, tmp_path: Path) -> None:

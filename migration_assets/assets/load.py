@@ -111,7 +111,12 @@ def _assets(
                 with open_parquet(folder, manifest.path) as parquet:
                     try:
                         result, ordinary = generated.load_table(
-                            destination, incoming, table, parquet, run.progress
+                            destination,
+                            incoming,
+                            table,
+                            parquet,
+                            run.progress,
+                            digest=manifest.digest,
                         )
                     except load.RowRefusedError as error:
                         refused = error
@@ -165,7 +170,9 @@ def _load_rest(
         source = folder.catalog().table(table.source)
         left = set_aside(run.reader(), source, table, manifest, parquet, found, run.folder)
     with open_parquet(run.folder, left.path) as parquet:
-        return generated.load_table(destination, incoming, table, parquet, run.progress)
+        return generated.load_table(
+            destination, incoming, table, parquet, run.progress, digest=left.digest
+        )
 
 
 def prepare(run: Run, target: str, plan: Plan) -> None:
