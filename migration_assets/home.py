@@ -45,7 +45,6 @@ TARGET = "staging"
 """The environment that a migration made from the command line loads into."""
 
 _RESERVED = frozenset({"dagster"})
-"""Seconds after which a run that left no evidence counts as broken off."""
 _MAX_NAME = 48
 """Leaves room for suffixes of schema names below PostgreSQL's 63 bytes."""
 
@@ -323,9 +322,10 @@ def of_the_same_source(migration: Migration) -> list[str]:
 
 
 def keep_password(migration: Migration, target_url: str) -> None:
-    """Keep the password in ``target_url``, if there is one, for the runs to come."""
+    """Keep the password in ``target_url`` for later runs, if ``defs.yaml`` has it from nowhere."""
     password = split_password(target_url)[1]
-    if password is not None:
+    known = split_password(migration.config.targets[TARGET].url)[1]
+    if password is not None and known is None:
         _write_password(migration.folder, password)
 
 
@@ -338,9 +338,12 @@ def keep_source_password(migration: Migration, source_url: str) -> None:
 
 def _is_of(config: MigrationConfig, source_url: str, url: str, schema: str | None) -> bool:
     target = config.targets.get(TARGET)
-    if target is None or config.source != source_url or target.url != url:
+    if target is None or config.source != source_url:
         return False
-    return target.schema_name == schema or config.schema_of(TARGET) == schema
+    with suppress(InputError):  # what is no URL speaks where it is used
+        if split_password(target.url)[0] == url:
+            return schema in {target.schema_name, config.schema_of(TARGET)}
+    return False
 
 
 def _stem(source_url: str) -> str:

@@ -116,6 +116,22 @@ def test_password_given_later_is_used_by_the_runs_to_come(tmp_path):
     assert again.config.targets["staging"].password_file == "secrets/staging.password"
 
 
+def test_a_target_of_the_environment_is_known_again_and_its_password_is_not_kept(
+    tmp_path, monkeypatch
+):
+    first = found(tmp_path, SOURCE, "postgresql://me@db/app")
+    text = first.defs_yaml.read_text()
+    first.defs_yaml.write_text(text.replace("postgresql://me@db/app", '"{{ env.DATABASE_URL }}"'))
+    for password in ("one", "two"):
+        url = f"postgresql://me:{password}@db/app"
+        monkeypatch.setenv("DATABASE_URL", url)
+        again = found(tmp_path, SOURCE, url)
+        assert again.name == first.name
+        homes.keep_password(again, url)
+        target = homes.load(tmp_path, first.name).config.targets["staging"]
+        assert target.url == url and target.password_file is None
+
+
 def test_name_dagster_is_not_given_to_a_migration(tmp_path):
     assert found(tmp_path, "sqlite:////x/dagster.db").name.startswith("dagster_")
 
