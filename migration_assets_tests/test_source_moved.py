@@ -55,6 +55,7 @@ def test_a_mysql_database_by_log_by_digests_and_by_open_transactions(
     source, path = MySQLSource.from_url(mysql_database.url), tmp_path / "snapshot"
     before = standing_of(source, path)
     assert {name: state.rows for name, state in before.tables.items()} == {"account": 3, "loose": 3}
+    assert (source.size() or 0) >= 16_384  # a page or more for each table
     assert source.moved_since(before, path) is None
     first = source.position(None, tmp_path)
     # Looked at without a lock, it is the place in the log that the snapshot has.
@@ -156,6 +157,7 @@ def test_a_folder_of_csv_files(tmp_path: Path) -> None:
     (folder / "words.csv").write_text("w\nx\n")
     source = CsvSource.from_url(f"csv:///{folder}")
     before = standing_of(source, path)
+    assert source.size() == len("id,name\n1,a\n2,b\n") + len("w\nx\n")
     first = source.position(None, tmp_path)
     assert source.moved_since(before, path) is None
     # Touched, and written anew with the same bytes.

@@ -120,6 +120,9 @@ def test_a_log_that_is_written_checkpointed_and_rolled_back(tmp_path: Path) -> N
         app.do("INSERT INTO note VALUES ('only in the log', NULL)")
         watched.snap()
         assert watched.moved() is None
+        log = watched.path.with_name(watched.path.name + "-wal")
+        size = watched.path.stat().st_size + log.stat().st_size
+        assert watched.source.size() == size > watched.path.stat().st_size
         first = watched.source.position(None, tmp_path)
         assert first.content == watched.standing.snapshot_id
 
