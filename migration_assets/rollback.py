@@ -34,7 +34,7 @@ from migration_assets.core.rollback import (
 from migration_assets.core.standing import Standing
 from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
-from migration_assets.postgres import run_log
+from migration_assets.postgres import marker, run_log, swap_back
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.variables import application_variables, variables
 from migration_assets.rollback_outlook import look
@@ -52,10 +52,12 @@ class Options:
     Attributes:
         emergency: only the exchange of tables may stop it; all else that fails is said at the end.
         accept_source_changes: go back to a source that was written to since it was read.
+        further: take back what is live only since a rollback, as well.
     """
 
     emergency: bool = False
     accept_source_changes: bool = False
+    further: bool = False
 
 
 def roll_back(
@@ -87,9 +89,12 @@ def roll_back(
     target = target_of(migration, environment)
     if not options.emergency:
         _require_quiet(migration, environment)
-    record = _unfinished(migration, environment, target, options, say)
+    before = _before(migration, environment, options, say)
+    record = _unfinished(before[0], migration, target) if before else None
     if record is None:
         found = look(migration, environment, target)
+        if not options.further:
+            _require_first(before, environment, found.run)
         record = Rollback(
             id=rollback_id,
             environment=environment,
@@ -275,23 +280,48 @@ def smoke(migration: Migration, target: Target, environment: str, rollback_id: s
     return f"{checks} application checks passed" if checks else "no application checks"
 
 
-def _unfinished(
-    migration: Migration, environment: str, target: Target, options: Options, say: Say
-) -> Rollback | None:
-    """The last rollback, if its tables were exchanged, steps are left, and nothing came since."""
+def _before(migration: Migration, environment: str, options: Options, say: Say) -> list[Rollback]:
+    """The rollbacks that there were, the newest first."""
     try:
-        before = history.rollbacks(migration)
+        found = history.rollbacks(migration)
     except InputError as error:
         if not options.emergency:
             raise
         say(f"the rollbacks before can not be seen: {error}")
-        before = []
-    found = [one for one in before if one.environment == environment and not one.drill]
-    if not found or found[0].finished_at is not None or found[0].swap is None:
+        return []
+    return [one for one in found if one.environment == environment and not one.drill]
+
+
+def _unfinished(last: Rollback, migration: Migration, target: Target) -> Rollback | None:
+    """The last rollback, if its tables were exchanged, steps are left, and nothing came since."""
+    if last.finished_at is not None:
         return None
+    kept = swap_back.rolled_back_schema(target.schema)
     with session(target, "the look at the target") as connection, connection.cursor() as cursor:
         live = run_log.live_run(cursor, target.schema, migration.name)
-    return found[0] if live == found[0].swap.served else None
+        mark = marker.read_mark(cursor, kept)
+    if last.swap is not None:
+        return last if live == last.swap.served else None
+    if live == last.run or mark is None or mark.run != last.run:
+        return None
+    # It was broken off between the exchange and the record of it.
+    done = SwapBack(
+        schema_name=target.schema, kept=kept, run=last.run, served=live, seconds=0.0, attempts=1
+    )
+    steps = [step for step in last.steps if step.name != SWAP_BACK]
+    steps.append(Step(name=SWAP_BACK, outcome="done", seconds=0.0, detail="it was done before"))
+    return last.model_copy(update={"swap": done, "steps": tuple(steps)})
+
+
+def _require_first(before: list[Rollback], environment: str, run: str) -> None:
+    """Raise InputError if ``run`` is live because of a rollback: two calls are not two ways."""
+    for past in before:
+        if past.swap is not None and past.swap.served == run:
+            raise InputError(
+                f"run {run} is live in {environment} since rollback {past.id} of "
+                f"{past.started_at}: nothing went live after it; to take that run back as well, "
+                "say --further"
+            )
 
 
 def _require_quiet(migration: Migration, environment: str) -> None:

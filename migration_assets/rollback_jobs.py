@@ -24,10 +24,12 @@ class RollbackConfig(dg.Config):
     Attributes:
         environment: production if there is one, else staging, unless it is said.
         accept_source_changes: go back to a source that was written to since it was read.
+        further: take back what is live only since a rollback, as well.
     """
 
     environment: str | None = None
     accept_source_changes: bool = False
+    further: bool = False
 
 
 def rollback_job(migration: Migration) -> dg.JobDefinition:
@@ -42,7 +44,9 @@ def rollback_job(migration: Migration) -> dg.JobDefinition:
     def roll_back(context: dg.OpExecutionContext, config: RollbackConfig) -> None:
         from migration_assets import rollback
 
-        options = rollback.Options(accept_source_changes=config.accept_source_changes)
+        options = rollback.Options(
+            accept_source_changes=config.accept_source_changes, further=config.further
+        )
         environment = config.environment or default_environment(migration)
         _recorded(
             migration,

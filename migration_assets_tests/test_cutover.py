@@ -128,7 +128,9 @@ def test_a_cutover_goes_live_step_by_step(
     assert command(migration, "rollback", "shop", "--emergency") == 0
     assert names(pg_url, schema)[0] == "Ada"
     assert "sqlite" not in (migration.folder / "app.env").read_text()
-    assert command(migration, "rollback", "shop", "--emergency") == 0
+    assert command(migration, "rollback", "shop", "--emergency") == 2
+    assert "say --further" in capsys.readouterr().err
+    assert command(migration, "rollback", "shop", "--emergency", "--further") == 0
     assert names(pg_url, schema) == []
     assert "DATABASE_URL=sqlite:///shop.db\n" in (migration.folder / "app.env").read_text()
     assert done(migration)[-2:] == ["stop", "revert"]

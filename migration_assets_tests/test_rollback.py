@@ -7,7 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from migration_assets.home import Migration
 from migration_assets.launch import instance, launch
 from migration_assets.rollback_drill import drill
 from migration_assets.rollback_outlook import BACK_TO_SOURCE
+from migration_assets_tests.conftest import Role
 from migration_assets_tests.mysql_server import MySQLDatabase
 from migration_assets_tests.postgres_tables import ask
 from migration_assets_tests.small_shop import configure, make_migration
@@ -254,6 +255,10 @@ def test_first_cutover_goes_back_to_the_source_step_by_step(
     assert env.read_text() == "A=1\nDATABASE_URL=sqlite:///first.db\n"
     with pytest.raises(psycopg2.errors.UndefinedTable):
         ask(url, "SELECT count(*) FROM first.quiet")
+    # As if it had been killed before it could write that the tables were exchanged.
+    broken = latest(migration)
+    steps = tuple(step for step in broken.steps if step.name in {"source", "stop_app"})
+    history.write_rollback(migration, broken.model_copy(update={"swap": None, "steps": steps}))
     (migration.folder / "mended").touch()
     assert run(["rollback", "shop"]) == 0
     assert "going on with rollback" not in capsys.readouterr().err
@@ -300,16 +305,31 @@ DELETE FROM kinds WHERE id = 3;
 
 
 def test_what_was_written_is_repeated_on_mysql(
-    mysql_database: MySQLDatabase, place: Path, url: str
+    mysql_database: MySQLDatabase,
+    database: str,
+    make_role: Callable[..., Role],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # A role that owns the schema public, and is nothing more.
+    role = make_role()
+    url = role.url
+    ask(database, f"ALTER SCHEMA public OWNER TO {role.name}")
+    monkeypatch.setenv("MIGRATION_HOME", str(tmp_path))
     mysql_database.script(MYSQL_SCRIPT)
-    migration = make_migration(place / "my", mysql_database.url, url, "my")
+    migration = make_migration(tmp_path, mysql_database.url, url, "public")
     homes.keep_source_password(migration, mysql_database.url)
     assert launch(migration, "shop_rehearsal").success
-    ask(url, "SET search_path TO my;" + MYSQL_WRITES)
+    ask(url, MYSQL_WRITES)
     record = drill(migration, "staging", "drill")
     assert record.account is not None and record.account.complete
     (table,) = record.account.tables
     assert (table.inserted, table.updated, table.deleted, table.left_out) == (1, 2, 1, {})
     mysql_database.script(Path(str(record.account.folder), "replay.sql").read_text())
-    assert run(["verify", mysql_database.url, "--target", url, "--schema", "my"]) == 0
+    assert run(["verify", mysql_database.url, "--target", url, "--schema", "public"]) == 0
+    assert launch(migration, "shop_rehearsal").success
+    ask(url, "DELETE FROM kinds")
+    assert run(["rollback", "shop", "--emergency"]) == 0
+    assert latest(migration).account.rows == 3
+    assert ask(url, "SELECT count(*) FROM kinds") == [3]
+    assert ask(url, "INSERT INTO kinds (mood) VALUES ('good') RETURNING id") == [5]

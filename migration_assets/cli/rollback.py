@@ -35,6 +35,9 @@ from migration_assets.rollback_outlook import words
     is_flag=True,
     help="Go back to a source that was written to since it was read.",
 )
+@click.option(
+    "--further", is_flag=True, help="Take back what is live only since a rollback, as well."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the rollback's record as JSON.")
 def command(
     name: str,
@@ -43,6 +46,7 @@ def command(
     drill: bool,
     dry_run: bool,
     accept_source_changes: bool,
+    further: bool,
     as_json: bool,
 ) -> int:
     """Take the last cutover of the migration NAME back.
@@ -64,7 +68,7 @@ def command(
         for line in words(migration, chosen):
             click.echo(line)
         return 0
-    options = rollback.Options(emergency, accept_source_changes)
+    options = rollback.Options(emergency, accept_source_changes, further)
     if emergency:
         record = rollback.roll_back(
             migration,
@@ -74,7 +78,11 @@ def command(
             lambda line: click.echo(line, err=as_json),
         )
     else:
-        config = {"environment": chosen, "accept_source_changes": accept_source_changes}
+        config = {
+            "environment": chosen,
+            "accept_source_changes": accept_source_changes,
+            "further": further,
+        }
         ops = {f"{name}_roll_back": {"config": config}}
         record = _by_job(migration, f"{name}_rollback", {"ops": ops})
     return _show(migration, record, as_json)

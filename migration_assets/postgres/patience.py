@@ -31,6 +31,19 @@ WHERE a.application_name = %s AND pg_has_role(a.usesysid, 'USAGE') AND EXISTS (
 """
 
 
+HOLDERS = """
+SELECT a.pid, coalesce(nullif(a.application_name, ''), a.usename),
+       extract(epoch FROM clock_timestamp() - a.xact_start)::int
+FROM pg_stat_activity a
+WHERE a.pid <> pg_backend_pid() AND a.datname = current_database() AND EXISTS (
+    SELECT FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE l.pid = a.pid AND l.granted AND n.nspname = %s)
+ORDER BY a.xact_start NULLS LAST LIMIT 3
+"""
+"""Who is in the way, the oldest first; how long is not shown of other roles' sessions."""
+
+
 def limit_locks(cursor: Cursor) -> None:
     """Wait for no lock of the transaction longer than LOCK_TIMEOUT."""
     cursor.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
@@ -69,10 +82,23 @@ def patiently(
                 raise BrokenOffError(
                     f'the swap into schema "{schema}" got no locks within {patience:.0f} s: '
                     f"{error.diag.message_primary or error}; the live schema is as it was; end "
-                    "the long transactions that use its tables, then run again"
+                    f"the long transactions that use its tables{_holders(connection, schema)}, "
+                    "then run again"
                 ) from error
             with connection.cursor() as cursor:
                 cursor.execute(BACKUPS, (BACKUP, schema))
             connection.commit()
         time.sleep(pause)
         pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+
+
+def _holders(connection: Connection, schema: str) -> str:
+    """Who holds locks on tables of the schema, for the message."""
+    with connection.cursor() as cursor:
+        cursor.execute(HOLDERS, (schema,))
+        found = [
+            f"process {pid} of {who}" + (f" for {seconds} s" if seconds is not None else "")
+            for pid, who, seconds in cursor.fetchall()
+        ]
+    connection.rollback()
+    return f" ({', '.join(found)}: SELECT pg_terminate_backend(...))" if found else ""
