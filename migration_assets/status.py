@@ -58,6 +58,7 @@ def look(migration: Migration, live: Sequence[Live] | None = None) -> Status:
     return Status(
         name=migration.name,
         source=migration.source().location,
+        zone=migration.config.display_timezone,
         paused=str(paused) if paused else None,
         running=_running(migration, ended, now),
         runs=tuple(_past(outcome) for outcome in ended[:RUNS]),

@@ -16,6 +16,7 @@ from rich.text import Text
 from migration_assets import home as homes
 from migration_assets import status
 from migration_assets.cli.progress_view import plain_console
+from migration_assets.core.readable import moment
 from migration_assets.core.status import Live, Running, Status, TaskStatus
 from migration_assets.errors import InputError
 from migration_assets.home import Migration
@@ -95,7 +96,7 @@ def _shown(found: Status) -> Iterator[RenderableType]:
         grid.add_row(
             "  " + past.run_id[:_ID],
             past.job.removeprefix(f"{found.name}_"),
-            past.finished_at[:19].replace("T", " "),
+            moment(past.finished_at, found.zone),
             f"{past.seconds:,.0f} s",
             f"{past.rows:,} rows",
             Text(past.outcome, style="red" if past.outcome == "not proven" else "green"),
@@ -104,9 +105,13 @@ def _shown(found: Status) -> Iterator[RenderableType]:
     if found.runs:
         yield grid
     for live in found.live:
-        yield _live(live)
+        yield _live(live, found.zone)
     if found.gate:
-        opens = "" if found.gate.opens_at is None else f"; the window opens {found.gate.opens_at}"
+        opens = (
+            ""
+            if found.gate.opens_at is None
+            else f"; the window opens {moment(found.gate.opens_at, found.zone)}"
+        )
         if found.gate.missing:
             yield Text(f"  a cutover lacks{opens}:", style="yellow")
             yield from (Text(f"    - {line}") for line in found.gate.missing)
@@ -120,9 +125,8 @@ def _shown(found: Status) -> Iterator[RenderableType]:
     if found.watch:
         word = "is well" if not found.watch.failed else "has bad signs"
         style = "red" if found.watch.failed else "green"
-        yield Text(
-            f"  production {word} ({found.watch.looks} looks, {found.watch.at})", style=style
-        )
+        when = moment(found.watch.at, found.zone)
+        yield Text(f"  production {word} ({found.watch.looks} looks, {when})", style=style)
         yield from (Text(f"    - {line}") for line in found.watch.failed)
 
 
@@ -148,11 +152,11 @@ def _task(task: TaskStatus) -> str:
     return f"{task.stage} {task.table}: {task.rows:,}{of} rows{left}{', paused' * task.paused}"
 
 
-def _live(live: Live) -> Text:
+def _live(live: Live, zone: str) -> Text:
     if live.problem:
         return Text(f"  {live.environment}: {live.problem}", style="dim")
     where = f'"{live.schema}" at {live.location}'
     if live.run_id is None:
         return Text(f"  {live.environment}: nothing of it is live in {where}", style="dim")
-    since = f" since {live.since}" if live.since else ""
+    since = f" since {moment(live.since, zone)}" if live.since else ""
     return Text(f"  {live.environment}: run {live.run_id[:_ID]} is live in {where}{since}")

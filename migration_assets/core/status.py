@@ -121,11 +121,13 @@ class Watch:
 class Status:
     """One migration.
 
-    ``gate`` is None where there is no production, ``watch`` where nobody has looked at it.
+    ``gate`` is None where there is no production, ``watch`` where nobody has looked at it; ``zone``
+    is the one in which times are shown to people.
     """
 
     name: str
     source: str
+    zone: str
     paused: str | None
     running: Running | None
     runs: tuple[PastRun, ...]
