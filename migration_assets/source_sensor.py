@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import dagster as dg
+from dagster import RunRecord
 from pydantic import TypeAdapter
 
 from migration_assets import pause, run_lock, source_state
@@ -14,12 +16,15 @@ from migration_assets.errors import MigrationError
 from migration_assets.home import Migration
 from migration_assets.retries import retry_tags
 
-_WAITING = [
+_COMING = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
 ]
-"""Runs that are to come; one that has begun holds the lock of its migration."""
+"""Runs that are to come, or have just begun; one at work holds the lock of its migration."""
+_LOCK_SECONDS = 60
+"""After so long a run that has begun holds the lock, or has ended."""
 
 
 def source_changed(migration: Migration, job: Any) -> dg.SensorDefinition:
@@ -69,14 +74,20 @@ def _busy(migration: Migration, instance: dg.DagsterInstance) -> str | None:
         return f"{migration.name} is {paused}"
     run = run_lock.under_way(migration)
     if run is None:
-        waiting = instance.get_runs(dg.RunsFilter(statuses=_WAITING))
-        run = next((one.run_id for one in waiting if _is_of(migration, one)), None)
+        records = instance.get_run_records(dg.RunsFilter(statuses=_COMING))
+        run = next((r.dagster_run.run_id for r in records if _is_coming(migration, r)), None)
     return None if run is None else f"a run is under way or waits ({run}); looked at again after it"
 
 
-def _is_of(migration: Migration, run: dg.DagsterRun) -> bool:
-    rehearsal = Keys(migration.name).rehearsal
-    return run.job_name == rehearsal or run.tags.get("migration") == migration.name
+def _is_coming(migration: Migration, record: RunRecord) -> bool:
+    run = record.dagster_run
+    if run.job_name != Keys(migration.name).rehearsal and (
+        run.tags.get("migration") != migration.name
+    ):
+        return False
+    # One that was killed counts as started for good.
+    since = time.time() - (record.start_time or time.time())
+    return run.status is not dg.DagsterRunStatus.STARTED or since < _LOCK_SECONDS
 
 
 _POSITION: TypeAdapter[Position] = TypeAdapter(Position)

@@ -258,6 +258,31 @@ def test_a_write_that_hides_from_the_clock_is_seen(tmp_path: Path) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize("mode", ["WAL", "DELETE"])
+def test_a_clock_that_stands_still_hides_no_commit(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = snapshots.marks
+
+    def coarse(source: Path) -> tuple[snapshots.Mark | None, ...]:
+        return tuple(mark and (*mark[:2], 0, 0) for mark in marks(source))
+
+    watched = Watched(tmp_path)
+    with application(watched.path) as app:
+        app.do(f"PRAGMA journal_mode={mode}")
+        # The log keeps its size from here on: what comes is written over what was there.
+        app.do(*["UPDATE account SET filler = filler || 'x'"] * 3)
+        app.do("PRAGMA wal_checkpoint(RESTART)")
+        monkeypatch.setattr(snapshots, "marks", coarse)
+        for number in range(5):
+            watched.snap()
+            size = [mark and mark[1] for mark in marks(watched.path)]
+            assert watched.moved() is None
+            app.do(f"UPDATE account SET balance = {1000 + number} WHERE id = 3")
+            assert [mark and mark[1] for mark in marks(watched.path)] == size
+            assert watched.line() == 'table "account" holds other values in as many rows (400)'
+
+
 def test_every_way_of_copying_gives_the_same_id(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     with application(watched.path) as app:

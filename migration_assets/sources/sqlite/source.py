@@ -148,8 +148,9 @@ class SQLiteSource:
         about to write.
         """
         self.check()
+        writing = position.is_written(self.path)
         found = self._moved(before, path)
-        if position.is_written(self.path):
+        if writing or position.is_written(self.path):
             open_one = "another process holds it for writing, in a transaction that is open"
             found = Movement(
                 (open_one, *(found.reasons if found else ())), found.tables if found else ()
