@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -21,11 +22,24 @@ _PASSWORD_BYTES = 24
 
 @dataclass(frozen=True)
 class Login:
-    """A role that logs in: where its password is kept, or None if it stands in a URL already."""
+    """A role that logs in.
+
+    Attributes:
+        role: its name.
+        files: where its password is kept: for this target first, then for others of the migration
+            that it logs in at as well.
+        given: the password, if it stands in a URL already.
+    """
 
     role: str
-    file: Path | None
+    files: tuple[Path, ...]
     given: str | None = None
+
+    @property
+    def known(self) -> str | None:
+        """The password, if it stands in a URL or a file already."""
+        there = next((path for path in self.files if path.exists()), None)
+        return self.given if self.given or there is None else _read(there)
 
 
 @dataclass(frozen=True)
@@ -59,78 +73,129 @@ def of(
     config = migration.config
     target = config.targets.get(environment)
     if target is None:
-        raise InputError(f"{config.name}: defs.yaml has no target {environment}")
+        raise InputError(f"{migration.defs_yaml} has no targets: {environment}")
     if target.url == "embedded":
         raise InputError(
             f"{config.name}: target {environment} is the embedded PostgreSQL, which needs no "
             f"roles; put the server into targets.{environment}.url in defs.yaml"
         )
-    found = parameters(target.url)
-    if not found.get("dbname"):
+    if not parameters(target.url).get("dbname"):
         raise InputError(
             f"{config.name}: targets.{environment}.url names no database: "
             "postgresql://host:port/database"
         )
-    app_url = config.cutover.app_url if environment == PRODUCTION else None
+    made = _named(migration, environment, owner, loader, app)
+    _check_names(made.wanted)
+    for name, other in config.targets.items():
+        if name != environment and _server(other.url) == _server(target.url):
+            there = _named(migration, name, owner, loader, app)
+            made = replace(
+                made, loader=_both(made.loader, there.loader), app=_both(made.app, there.app)
+            )
+    return made
+
+
+def _named(
+    migration: homes.Migration,
+    environment: str,
+    owner: str | None,
+    loader: str | None,
+    app: str | None,
+) -> Provision:
+    config = migration.config
+    target = config.targets[environment]
+    found = parameters(target.url)
+    production = environment == PRODUCTION
+    app_url = config.cutover.app_url if production else None
     app_found = parameters(app_url) if app_url else {}
     wanted = Wanted(
-        database=found["dbname"],
+        database=found.get("dbname", ""),
         schema=config.schema_of(environment),
         owner=owner or target.role or shorten(f"{config.name}_owner"),
         loader=loader or found.get("user") or shorten(f"{config.name}_loader"),
         app=app or config.app_role or app_found.get("user") or shorten(f"{config.name}_app"),
         createdb=config.gate.restore_drill,
     )
-    _check_names(wanted)
-    app_file = config.cutover.app_password_file if environment == PRODUCTION else None
+    app_file = config.cutover.app_password_file if production else None
+    files = (
+        migration.folder / (target.password_file or homes.password_name(environment)),
+        migration.folder / (app_file or homes.password_name(f"{environment}_app")),
+    )
+    given = [
+        known.get("password") if known.get("user") == role else None
+        for role, known in ((wanted.loader, found), (wanted.app, app_found))
+    ]
     return Provision(
         wanted,
-        Login(
-            wanted.loader,
-            migration.folder / (target.password_file or homes.password_name(environment)),
-            found.get("password") if found.get("user") == wanted.loader else None,
-        ),
-        Login(
-            wanted.app,
-            migration.folder / (app_file or homes.password_name(f"{environment}_app")),
-            app_found.get("password") if app_found.get("user") == wanted.app else None,
-        ),
+        Login(wanted.loader, files[:1], given[0]),
+        Login(wanted.app, files[1:], given[1]),
     )
 
 
-def passwords(logins: list[Login], *, anew: bool) -> tuple[dict[str, str], dict[str, Path]]:
-    """The passwords of roles, and the files that those which are new belong into.
+def _server(url: str) -> tuple[str | None, str | None] | None:
+    """Host and port, by which roles are one server's; None for the embedded server."""
+    if url == "embedded":
+        return None
+    found = parameters(url)
+    return found.get("host"), found.get("port")
 
-    One that stands in a URL or in a file already is kept, unless a file's is made ``anew``.
+
+def _both(own: Login, other: Login) -> Login:
+    """A role that two targets share has one password."""
+    if own.role != other.role:
+        return own
+    return Login(own.role, own.files + other.files, own.given or other.given)
+
+
+def passwords(
+    logins: Sequence[Login], changed: Collection[str], *, anew: bool
+) -> tuple[dict[str, str], dict[Path, str]]:
+    """The passwords that roles get, and the files that lack one.
+
+    Args:
+        logins: the roles.
+        changed: those of them that have no password yet.
+        anew: all get another, but for those whose password stands in a URL.
+
+    Returns:
+        role -> password, of those that get one; file -> password, of those to be written.
 
     Raises:
         InputError: a file can not be read.
     """
-    chosen, files = {}, {}
+    chosen: dict[str, str] = {}
+    files: dict[Path, str] = {}
     for login in logins:
-        if login.given is not None:
-            chosen[login.role] = login.given
-        elif login.file is not None and login.file.exists() and not anew:
-            chosen[login.role] = _read(login.file)
-        elif login.file is not None:
-            chosen[login.role] = secrets.token_urlsafe(_PASSWORD_BYTES)
-            files[login.role] = login.file
+        fresh = login.role in changed or anew
+        password = login.given if anew else login.known
+        if password is None and fresh:
+            password = secrets.token_urlsafe(_PASSWORD_BYTES)
+        if password is None:
+            continue  # somebody else's, and known to them
+        if fresh:
+            chosen[login.role] = password
+        if login.given is None:
+            files |= {path: password for path in login.files if anew or not path.exists()}
     return chosen, files
 
 
-def keep(chosen: Mapping[str, str], files: Mapping[str, Path]) -> None:
-    """Write new passwords beside their places, so that none is lost whatever comes."""
-    for role, path in files.items():
-        homes.write_secret(_beside(path), chosen[role] + "\n")
+@contextmanager
+def kept(files: Mapping[Path, str]) -> Iterator[None]:
+    """Write passwords beside their places, so that none is lost whatever comes of the block.
 
-
-def settle(files: Mapping[str, Path], *, applied: bool) -> None:
-    """Put the written passwords into their places, or take them away."""
-    for path in files.values():
-        if applied:
-            _beside(path).replace(path)
-        else:
-            _beside(path).unlink()
+    They are put into their places when it has ended, and taken away if it failed.
+    """
+    parts = {path: path.with_name(f"{path.name}.new") for path in files}
+    for path, part in parts.items():
+        homes.write_secret(part, files[path] + "\n")
+    try:
+        yield
+    except BaseException:
+        for part in parts.values():
+            part.unlink()
+        raise
+    for path, part in parts.items():
+        part.replace(path)
 
 
 def settings(migration: homes.Migration, environment: str, made: Provision) -> dict[str, Any]:
@@ -148,10 +213,9 @@ def settings(migration: homes.Migration, environment: str, made: Provision) -> d
     if config.app_role != wanted.app:
         lacking["app_role"] = wanted.app
     if environment == PRODUCTION and config.cutover.app_url is None:
-        file = made.app.file
         lacking["cutover"] = {
             "app_url": _as(target.url, wanted.app),
-            "app_password_file": str(file.relative_to(migration.folder)) if file else "",
+            "app_password_file": str(made.app.files[0].relative_to(migration.folder)),
         }
     return lacking
 
@@ -160,10 +224,6 @@ def _as(url: str, user: str) -> str:
     parts = urlsplit(homes.split_password(url)[0])
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{quote(user, safe='')}@{host}"))
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.new")
 
 
 def _read(path: Path) -> str:

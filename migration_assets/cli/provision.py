@@ -60,10 +60,10 @@ def command(
     if new_passwords and not apply:
         raise InputError("--new-passwords needs --apply")
     known = roles.look(admin, made.wanted) if admin else roles.Known()
-    files = _apply(admin, made, known, new_passwords) if apply and admin else {}
+    files = _apply(admin, made, known, new_passwords) if apply and admin else []
     _print(made, known, applied=apply)
-    for role, path in files.items():
-        click.echo(f'-- Password of "{role}": {path}')
+    for path in files:
+        click.echo(f"-- Password written: {path}")
     for line in roles.warnings(made.wanted, known):
         click.echo(f"warning: {line}", err=True)
     lacking = provision.settings(migration, environment, made)
@@ -96,15 +96,11 @@ def _print(made: provision.Provision, known: roles.Known, *, applied: bool) -> N
 
 def _apply(
     admin: str, made: provision.Provision, known: roles.Known, new_passwords: bool
-) -> dict[str, Path]:
-    fresh = {step.login for step in roles.steps(made.wanted, known)}
-    logins = [login for login in (made.loader, made.app) if new_passwords or login.role in fresh]
-    chosen, files = provision.passwords(logins, anew=new_passwords)
-    provision.keep(chosen, files)
-    applied = False
-    try:
+) -> list[Path]:
+    """Make what lacks; returns the files that got a password."""
+    fresh = {step.login for step in roles.steps(made.wanted, known) if step.login}
+    logins = (made.loader, made.app)
+    chosen, files = provision.passwords(logins, fresh, anew=new_passwords)
+    with provision.kept(files):
         roles.apply(admin, made.wanted, known, chosen)
-        applied = True
-    finally:
-        provision.settle(files, applied=applied)
-    return files
+    return list(files)

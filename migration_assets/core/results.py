@@ -210,6 +210,8 @@ class SwapResult:
         attempts: tries, of which the last succeeded.
         exchange_seconds: wall time of the transaction that succeeded, 0 if an earlier attempt
             of the run had gone live.
+        app_rights: rights of ``app_role`` on what went live, none of which it had before is lost;
+            None without one.
     """
 
     schema: str
@@ -217,6 +219,7 @@ class SwapResult:
     seconds: float
     attempts: int
     exchange_seconds: float = 0.0
+    app_rights: int | None = None
 
 
 @dataclass(frozen=True)

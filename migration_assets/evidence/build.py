@@ -191,6 +191,8 @@ def _target_checks(
             checks.append(_check(category, findings is not None, not count, detail))
     if "swap" in planned:
         detail = f'schema "{swapped.schema}" went live' if swapped else ""
+        if swapped and swapped.app_rights is not None:
+            detail += f"; app_role lost none of its rights and has {swapped.app_rights}"
         checks.append(_check("swap", swapped is not None, True, detail))
     return tuple(checks)
 

@@ -185,7 +185,7 @@ def check_after(target: Target, before: AppRights) -> tuple[str, ...]:
 @contextmanager
 def kept(
     cursor: Cursor, live: str, incoming: str, role: str | None, *, first: bool
-) -> Iterator[None]:
+) -> Iterator[list[Right]]:
     """Frame the exchange of ``live`` for ``incoming``: ``role`` can do afterwards what it could.
 
     What has no counterpart in ``live`` would have no rights: the role may read and write it.
@@ -197,20 +197,25 @@ def kept(
         role: the application's role, None to do nothing.
         first: nothing of this migration is live yet; the role may then use the new schema too.
 
+    Yields:
+        a list that has the role's rights when the block has ended.
+
     Raises:
         InputError: there is no such role.
         NotProvenError: the role would lack a right; the transaction must not be committed.
     """
+    found: list[Right] = []
     if role is None:
-        yield
+        yield found
         return
     before = read(cursor, live, role)
     _let_in(cursor, role, incoming, None if first else live)
     if first:
         # A schema that is there stays, one that is not is the incoming one, renamed.
         _let_in_later(cursor, role, live if marker.schema_exists(cursor, live) else incoming)
-    yield
+    yield found
     after = read(cursor, live, role)
+    found += after.rights
     missing = lost(before, after)
     if first and not after.usage:
         missing = (f'USAGE on schema "{live}"',)

@@ -17,6 +17,7 @@ from datetime import datetime
 from psycopg2 import errors, sql
 from psycopg2.extensions import cursor as Cursor
 
+from migration_assets.core.app_rights import Right
 from migration_assets.core.naming import shorten
 from migration_assets.core.results import SwapResult
 from migration_assets.errors import InputError, NotProvenError
@@ -118,6 +119,7 @@ def swap(
         BrokenOffError: others held their locks for too long, or the target was lost.
     """
     started = began = time.monotonic()
+    rights: list[Right] = []
     facts = {
         "plan_digest": plan_digest,
         "snapshot_id": snapshot_id,
@@ -127,7 +129,7 @@ def swap(
 
     def exchange(cursor: Cursor) -> _Swap | None:
         """One try; None if this run went live before."""
-        nonlocal began
+        nonlocal began, rights
         began = time.monotonic()
         marker.queue_for_swap(cursor, target.schema)
         if is_done(cursor, target.schema, incoming, migration, run_id):
@@ -137,7 +139,7 @@ def swap(
         _check_newer(cursor, target.schema, taken_at)
         plan = _look(cursor, target.schema, incoming, migration, run_id, taken_at, built)
         objects = _objects(cursor, incoming)
-        with app_rights.kept(cursor, plan.live, incoming, app_role, first=plan.first):
+        with app_rights.kept(cursor, plan.live, incoming, app_role, first=plan.first) as rights:
             _exchange(cursor, plan)
         run_log.record_run(
             cursor,
@@ -164,7 +166,9 @@ def swap(
             return SwapResult(target.schema, kept, seconds, attempts)
         marker.drop_schema(connection, plan.obsolete)
     kept = None if plan.first else plan.previous
-    return SwapResult(target.schema, kept, seconds, attempts, ended - began)
+    return SwapResult(
+        target.schema, kept, seconds, attempts, ended - began, len(rights) if app_role else None
+    )
 
 
 def drop_incoming(
