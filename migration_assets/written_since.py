@@ -168,11 +168,8 @@ class _Accountant:
             self._incomplete(table, f"has got column {', '.join(new)}, which is not compared")
         with closing(opened) as parquet:
             self.compared += 1
-            if (
-                not gone
-                and content.compare_table(
-                    self._target, self._schema, table, parquet, Progress(), reader
-                ).passed
+            if not gone and content.is_unchanged(
+                self._target, self._schema, table, parquet, reader
             ):
                 return None
             self._load(connection, table, parquet)
@@ -220,9 +217,12 @@ class _Accountant:
             repeated = TableReplay(table, columns, str(self._dialect), forms)
         path = self._out / f"{table.slug}.parquet"
         names = [column.name for column in columns]
-        with _Writes(path, names) as file:
+        with connection.cursor() as cursor:
+            # That of the loaded rows, since PostgreSQL has counted them just now.
+            at_once = written_since.rows_at_once(cursor, self._beside, table.name)
+        with _Writes(path, names, at_once) as file:
             for write in written_since.writes(
-                connection, table, columns, self._schema, self._beside
+                connection, table, columns, self._schema, self._beside, at_once
             ):
                 counts[write.change] += 1
                 file.add(write)
@@ -284,7 +284,7 @@ class _Writes:
     as it was loaded and as it was last, in PostgreSQL's own texts of the values.
     """
 
-    def __init__(self, path: Path, names: list[str]) -> None:
+    def __init__(self, path: Path, names: list[str], at_once: int) -> None:
         row = pa.struct([pa.field(name, pa.string()) for name in names])
         self._names = names
         self._schema = pa.schema(
@@ -296,6 +296,7 @@ class _Writes:
             ]
         )
         self._path = path
+        self._at_once = at_once
         self._waiting: list[Write] = []
 
     def __enter__(self) -> _Writes:
@@ -306,7 +307,7 @@ class _Writes:
     def add(self, write: Write) -> None:
         """Take in one."""
         self._waiting.append(write)
-        if len(self._waiting) >= written_since.FETCHED_ROWS:
+        if len(self._waiting) >= self._at_once:
             self._flush()
 
     def __exit__(self, *_: object) -> None:

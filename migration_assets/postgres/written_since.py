@@ -16,6 +16,8 @@ from psycopg2.extensions import cursor as Cursor
 from migration_assets.core.plan import ColumnPlan, TablePlan
 
 FETCHED_ROWS = 2_000
+FETCHED_BYTES = 4 << 20
+"""Rows come in parts of about this size, and of no more than FETCHED_ROWS."""
 
 Values = tuple[str | None, ...]
 
@@ -48,14 +50,26 @@ def columns_of(cursor: Cursor, schema: str, table: str) -> list[str]:
     return [name for (name,) in cursor.fetchall()]
 
 
+def rows_at_once(cursor: Cursor, schema: str, table: str) -> int:
+    """How many rows of a table are fetched at once, by their size as the table is stored."""
+    cursor.execute(
+        "SELECT pg_table_size(c.oid) / greatest(c.reltuples, 1) FROM pg_class c JOIN pg_namespace n"
+        " ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
+        (schema, table),
+    )
+    row = cursor.fetchone()
+    return max(1, min(FETCHED_ROWS, int(FETCHED_BYTES / max(row[0], 1)))) if row else FETCHED_ROWS
+
+
 def writes(
     connection: Connection,
     plan: TablePlan,
     columns: Sequence[ColumnPlan],
     schema: str,
     loaded: str,
+    at_once: int = FETCHED_ROWS,
 ) -> Iterator[Write]:
-    """The rows of a table that are not as they were loaded, those of one kind together.
+    """The rows of a table that are not as they were loaded, in no order.
 
     A table without a key has no updated rows: each is a deleted and an inserted one.
 
@@ -65,6 +79,7 @@ def writes(
         columns: those to compare, in the order of the values.
         schema: holds the table as it is.
         loaded: holds it as it was loaded.
+        at_once: rows that are fetched at once.
     """
     key = [column for column in columns if column.name in plan.key]
     keyed = bool(plan.key) and len(key) == len(plan.key)
@@ -75,7 +90,7 @@ def writes(
     )
     width = len(columns)
     with connection.cursor(name="migration_assets_writes") as cursor:
-        cursor.itersize = FETCHED_ROWS
+        cursor.itersize = at_once
         cursor.execute(query)
         for change, *values in cursor:
             before, after = tuple(values[:width]), tuple(values[width:])
@@ -101,7 +116,6 @@ def _by_key(
         " ELSE 'updated' END, {values}"
         " FROM {after} a FULL JOIN {before} b ON {join}"
         " WHERE a.ctid IS NULL OR b.ctid IS NULL{changed}"
-        " ORDER BY 1, {order}"
     ).format(
         values=sql.SQL(", ").join(
             [_text("b", c) for c in columns] + [_text("a", c) for c in columns]
@@ -112,9 +126,6 @@ def _by_key(
             sql.SQL("{} = {}").format(_compared("a", c), _compared("b", c)) for c in key
         ),
         changed=sql.SQL("").join(sql.SQL(" OR ") + condition for condition in changed),
-        order=sql.SQL(", ").join(
-            sql.SQL("coalesce({}, {})").format(_compared("a", c), _compared("b", c)) for c in key
-        ),
     )
 
 
@@ -148,7 +159,6 @@ def _by_row(
         "SELECT CASE WHEN coalesce(a.n, 0) > coalesce(b.n, 0) THEN 'inserted' ELSE 'deleted' END,"
         " {values} FROM ({after}) a FULL JOIN ({before}) b ON a.k = b.k"
         " CROSS JOIN LATERAL generate_series(1, abs(coalesce(a.n, 0) - coalesce(b.n, 0)))"
-        " ORDER BY 1, coalesce(a.k, b.k)"
     ).format(values=sql.SQL(", ").join(sides), after=grouped(schema), before=grouped(loaded))
 
 

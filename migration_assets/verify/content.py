@@ -113,6 +113,33 @@ def compare_table(
     )
 
 
+def is_unchanged(
+    target: connect.Target,
+    schema: str,
+    plan: TablePlan,
+    parquet: pq.ParquetFile,
+    reader: Any = None,
+) -> bool:
+    """Whether a table still holds just the rows of its Parquet file, in the order of the load.
+
+    It ends at the first difference. False is no more than a suspicion: rows that were written
+    back as they were stand elsewhere. Arguments and errors as for :func:`compare_table`.
+    """
+    with (
+        connect.broken_off(f'look at table "{plan.name}"', target),
+        nullcontext(reader) if reader is not None else connect.adbc(target) as connection,
+        readback.snapshot(connection) as snapshot,
+    ):
+        table = readback.find_table(connection, schema, plan.name)
+        if table is None:
+            return False
+        comparison = _Comparison(connection, table, plan, parquet, lambda rows: None)
+        return comparison.is_same() and not (
+            comparison.server_columns
+            and server.differs(target, snapshot, table, comparison.server_columns, parquet)
+        )
+
+
 @dataclass(frozen=True)
 class _Streams:
     """The two sides of some rows: ``first`` is the position of the first one found."""
@@ -153,21 +180,29 @@ class _Comparison:
             parts: connections and the rows that each of them reads, beside each other; none to
                 read the whole table by the first connection.
         """
-        columns = tuple(c for c in self._columns if c.type.comparison != Comparison.SERVER)
-        expressions = [self._table.expression(c) for c in columns]
-        planned = [column.type.compared for column in columns]
-        return self._match(
-            [
-                _Streams(
-                    connection,
-                    readback.expected_rows(self._parquet, columns, part),
-                    readback.heap_query(self._table, expressions, part),
-                    planned,
-                    part.first,
-                )
-                for connection, part in parts or [(self._connection, WHOLE)]
-            ],
-            _positions(columns, self._plan.key),
+        streams = [self._streams(*each) for each in parts or [(self._connection, WHOLE)]]
+        return self._match(streams, _positions(self._arrow_columns, self._plan.key))
+
+    def is_same(self) -> bool:
+        """Compare the columns that Arrow can compare by position, up to the first difference."""
+        streams = self._streams(self._connection, WHOLE)
+        with ahead(readback.found_batches(streams.connection, streams.query), READ_AHEAD) as read:
+            found = readback.found_rows(read, streams.planned)
+            return not any(_different(*pair) for pair in Aligned(streams.expected, found))
+
+    @property
+    def _arrow_columns(self) -> tuple[ColumnPlan, ...]:
+        return tuple(c for c in self._columns if c.type.comparison != Comparison.SERVER)
+
+    def _streams(self, connection: Any, part: Part) -> _Streams:
+        columns = self._arrow_columns
+        expressions = [self._table.expression(column) for column in columns]
+        return _Streams(
+            connection,
+            readback.expected_rows(self._parquet, columns, part),
+            readback.heap_query(self._table, expressions, part),
+            [column.type.compared for column in columns],
+            part.first,
         )
 
     def by_all(self, canonical: server.Canonical) -> tuple[Counts, Unmatched | None]:
