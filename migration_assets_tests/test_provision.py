@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg2
@@ -15,8 +16,10 @@ from migration_assets import home as homes
 from migration_assets.cli import run
 from migration_assets.errors import InputError
 from migration_assets.home import Migration
+from migration_assets.postgres import scratch
+from migration_assets.postgres.connect import Target, connect
 from migration_assets_tests import live_shop, small_shop
-from migration_assets_tests.conftest import Server
+from migration_assets_tests.conftest import Role, Server
 from migration_assets_tests.postgres_tables import ask
 
 
@@ -182,3 +185,21 @@ def test_roles_that_can_not_be_made_leave_nothing_and_say_why(
     assert [p.name for p in (migration.folder / "secrets").iterdir()] == []
     migration.defs_yaml.write_text(text.replace("url: embedded", f"url: {place}/latin"))
     assert "encoded in LATIN1" in printed(capsys, "--admin", pg_server.url, code=2)
+
+
+def test_a_database_of_ones_own_goes_with_the_sessions_that_are_left_in_it(
+    database: str, make_role: Callable[..., Role]
+) -> None:
+    loader, owner = make_role(create=False), make_role(create=False)
+    ask(
+        database,
+        f"ALTER ROLE {owner.name} CREATEDB; ALTER ROLE {loader.name} NOINHERIT;"
+        f"GRANT {owner.name} TO {loader.name}",
+    )
+    target = Target(loader.url, "shop", role=owner.name)
+    with scratch.empty_database(target) as made:
+        left = connect(made)
+        name = left.info.dbname
+        assert ask(database, f"SELECT 1 FROM pg_database WHERE datname = '{name}'") == [1]
+    assert ask(database, f"SELECT 1 FROM pg_database WHERE datname = '{name}'") == []
+    left.close()

@@ -116,7 +116,20 @@ def locale_of(cursor: Cursor) -> sql.Composable:
 
 
 def _drop(cursor: Cursor, name: str) -> None:
-    cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    """Drop a database, with the sessions that are left in it.
+
+    Not by FORCE: it wants a right over every process there, autovacuum's too, which DROP DATABASE
+    sends away by itself.
+    """
+    # Sessions are those of who has logged in, the database is of the role that was taken then.
+    cursor.execute("SET ROLE NONE")
+    cursor.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = %s AND usename = session_user",
+        (name,),
+    )
+    cursor.execute("RESET ROLE")
+    cursor.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(name)))
 
 
 def _named(server: Server, database: str) -> Server:
