@@ -15,6 +15,9 @@ export RAW_SOURCE := $(value SOURCE)
 export RAW_TARGET := $(value TARGET)
 export RAW_SCHEMA := $(value SCHEMA)
 
+# One more than processors: a test that waits for Dagster's daemon leaves its own idle.
+PROCESSES ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
 SAMPLE := $(MIGRATION_HOME)/sample/price_tracker.db
 SAMPLE_CODE := $(wildcard migration_assets/sample/*.py migration_assets/sample/*.sql)
 
@@ -54,7 +57,7 @@ migrate: $(STAMP) ## Move your own: make migrate SOURCE=sqlite:///path/app.db [T
 
 test: $(STAMP) ## Tests, style and types
 	@.ci/mariadb
-	@$(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder --durations 15
+	@$(BIN)/python -m pytest -q --numprocesses $(PROCESSES) --maxprocesses 4 --dist loadscope --no-loadscope-reorder --durations 15
 	@$(MAKE) --no-print-directory lint
 
 lint: $(STAMP) ## Style and types only

@@ -36,6 +36,8 @@ FAST = {"fsync": "off"}
 
 
 LONGEST_FIRST = (
+    "test_story",
+    "test_chaos",
     "test_random_databases",
     "test_torture",
     "test_fixture_databases",
