@@ -10,6 +10,7 @@ from migration_assets.core.config import MigrationConfig
 from migration_assets.core.cutover_config import AppCheckConfig
 from migration_assets.core.results import CommandResult
 from migration_assets.errors import NotProvenError
+from migration_assets.passwords import known_passwords
 from migration_assets.run_folder import RunFolder
 
 STAGE = "app_checks"
@@ -22,11 +23,15 @@ def configured(config: MigrationConfig, environment: str) -> list[AppCheckConfig
 
 
 def run_check(
-    check: AppCheckConfig, folder: RunFolder, variables: Mapping[str, str]
+    config: MigrationConfig,
+    check: AppCheckConfig,
+    folder: RunFolder,
+    variables: Mapping[str, str],
 ) -> CommandResult:
     """Run one check and keep its result; that it fails is a result as well.
 
     Args:
+        config: the migration's.
         check: the check.
         folder: the run's folder.
         variables: by which it finds the database, such as ``DATABASE_URL``.
@@ -34,7 +39,8 @@ def run_check(
     folder.forget(STAGE, check.name)
     place = folder.migration
     found = {**variables, **commands.run_variables(place.name, folder.path)}
-    command = commands.Command.of(f'application check "{check.name}"', check, place, found)
+    name, known = f'application check "{check.name}"', known_passwords(config, place)
+    command = commands.Command.of(name, check, place, found, known)
     result = commands.run(command, log_of(check, folder))
     folder.write_result(STAGE, check.name, result)
     return result
@@ -49,7 +55,7 @@ def run_all(
         NotProvenError: some failed; the message names each of them.
     """
     checks = configured(config, environment)
-    results = [run_check(check, folder, variables) for check in checks]
+    results = [run_check(config, check, folder, variables) for check in checks]
     problems = [result.problem for result in results if not result.passed]
     if problems:
         raise NotProvenError("; ".join(problems))

@@ -7,7 +7,7 @@ undone by :func:`bring_back` when the cutover ends before the swap.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from migration_assets.core.preflight import Verdict
 from migration_assets.core.results import CommandResult, StepResult, SwapResult
 from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
+from migration_assets.passwords import known_passwords
 from migration_assets.postgres import run_log
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.variables import DATABASE_URL, application_variables
@@ -62,6 +63,14 @@ class Place:
             ),
             **commands.run_variables(self.migration.name, self.folder.path),
         }
+
+    def command(
+        self, name: str, config: CommandConfig, variables: Mapping[str, str]
+    ) -> commands.Command:
+        """A command of the user's, which may print no password that is known here."""
+        migration = self.migration
+        known = known_passwords(migration.config, migration.folder)
+        return commands.Command.of(name, config, migration.folder, variables, known)
 
 
 def done(folder: RunFolder, step: str) -> StepResult | None:
@@ -191,7 +200,7 @@ def _taken(place: Place, step: str) -> StepResult:
 
 
 def _command(place: Place, step: str, config: CommandConfig) -> CommandResult:
-    command = commands.Command.of(step, config, place.migration.folder, place.variables())
+    command = place.command(step, config, place.variables())
     log = place.folder.path / "steps" / f"{step}.log"
     result = commands.run(command, log)
     if not result.passed:
@@ -272,7 +281,7 @@ def words(place: Place) -> list[str]:
 
 def _would_run(place: Place, step: str, config: CommandConfig) -> str:
     # Without the variables, which are the same for all of them and are told once.
-    return commands.would_run(commands.Command.of(step, config, place.migration.folder, {}))
+    return commands.would_run(place.command(step, config, {}))
 
 
 def _switch_words(place: Place, config: SwitchConfig) -> str:

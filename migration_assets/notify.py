@@ -21,6 +21,7 @@ from migration_assets.core.evidence import Evidence, Verdict
 from migration_assets.core.results import StepFailure
 from migration_assets.errors import BrokenOffError
 from migration_assets.home import Migration
+from migration_assets.passwords import known_passwords
 from migration_assets.run_folder import RunFolder
 
 SECONDS = 10
@@ -53,7 +54,8 @@ def failed_run(
     code = evidence.run.exit_code if evidence else said.exit_code
     lost = code == BrokenOffError.exit_code
     verdict = Verdict.BROKEN_OFF if lost else Verdict.NOT_PROVEN
-    mask = Mask(*secrets_in(os.environ))
+    known = known_passwords(migration.config, migration.folder)
+    mask = Mask(*known, *secrets_in(os.environ))
     return {
         "event": "run_failed",
         "migration": migration.name,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Self
+
+import pyarrow.parquet as pq
 
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 from migration_assets.core.source_literals import (
@@ -35,9 +37,20 @@ SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO,STRICT_ALL_TABLES';
 SET SESSION foreign_key_checks = 0;
 START TRANSACTION;
 """,
-    SQLITE: "PRAGMA foreign_keys = OFF;\nBEGIN IMMEDIATE;\n",
+    SQLITE: """\
+PRAGMA foreign_keys = OFF;
+CREATE TEMP TABLE "migration_assets replay"
+  (n CONSTRAINT "the statement before this one found no row" CHECK (n = 1));
+BEGIN IMMEDIATE;
+""",
 }
 """References hold again when all is done; until then no action of theirs may interfere."""
+_FOUND_ONE = {
+    MYSQL: "SET @found = IF(ROW_COUNT() = 1, 1, (SELECT 1 UNION ALL SELECT 'no row was found'));",
+    SQLITE: 'INSERT INTO temp."migration_assets replay" SELECT changes();',
+}
+"""An error unless the statement before it changed one row: none must be passed over unseen."""
+_END = {MYSQL: "COMMIT;\n", SQLITE: 'COMMIT;\nDROP TABLE temp."migration_assets replay";\n'}
 
 _MOMENTS = frozenset(
     {Conversion.TIMESTAMP, Conversion.TIMESTAMPTZ, Conversion.UTC, Conversion.ZONED}
@@ -73,6 +86,19 @@ def time_forms(source: Source, place: RunFolder, table: TablePlan) -> dict[str, 
     return forms
 
 
+def changed_values(place: RunFolder, table: TablePlan) -> dict[str, set[str | None]]:
+    """Values of a table that a rule had made of others, by source column: the ledger's."""
+    if not place.ledger.exists():
+        return {}
+    found = pq.read_table(
+        place.ledger, columns=["column", "after"], filters=[("table", "==", table.source)]
+    )
+    values: dict[str, set[str | None]] = {}
+    for column, after in zip(*(part.to_pylist() for part in found.columns), strict=True):
+        values.setdefault(column, set()).add(after)
+    return values
+
+
 class TableReplay:
     """Makes the statements of one table.
 
@@ -81,6 +107,7 @@ class TableReplay:
         columns: in the order of the values of a row.
         dialect: of the source.
         forms: as :func:`time_forms` gives them.
+        changed: as :func:`changed_values` gives them: no row of the source is found by these.
     """
 
     def __init__(
@@ -89,7 +116,9 @@ class TableReplay:
         columns: Sequence[ColumnPlan],
         dialect: str,
         forms: Mapping[str, TimeForm],
+        changed: Mapping[str, Set[str | None]] = MappingProxyType({}),
     ) -> None:
+        self._changed = changed
         self._ways = literals(table, dialect, forms)
         there = {column.name for column in columns} & set(self._ways)
         self._key = frozenset(table.key) if there.issuperset(table.key) else frozenset[str]()
@@ -127,19 +156,27 @@ class TableReplay:
         """The condition that holds for the row: by its key, else by all of its values."""
         if self._key:
             return " AND ".join(
-                f"{name} = {self._literal(column, values[at])}"
+                f"{name} = {self._sought(column, values[at])}"
                 for at, column, name in self._columns
                 if column.name in self._key
             )
         same = "<=>" if self._dialect == MYSQL else "IS"
         condition = " AND ".join(
-            f"{name} {same} {self._literal(column, values[at])}"
+            f"{name} {same} {self._sought(column, values[at])}"
             for at, column, name in self._columns
             if column.conversion not in _UNCOMPARED
         )
         if self._dialect == MYSQL:
             return f"{condition} LIMIT 1"
         return f"rowid = (SELECT rowid FROM {self._name} WHERE {condition} LIMIT 1)"
+
+    def _sought(self, column: ColumnPlan, text: str | None) -> str:
+        if text in self._changed.get(column.source, ()):
+            raise NoLiteralError(
+                f'column "{column.name}": it may not be found by a value that the ledger has; '
+                "look there for what it is in the source"
+            )
+        return self._literal(column, text)
 
     def _literal(self, column: ColumnPlan, text: str | None) -> str:
         try:
@@ -175,7 +212,8 @@ class Replay:
         """Take in one statement of a kind of change."""
         if change not in self._parts:
             self._parts[change] = _opened(self._part(change))
-        self._parts[change].write(statement + "\n")
+        check = "" if change == INSERTED else f"{_FOUND_ONE[self._dialect]}\n"
+        self._parts[change].write(f"{statement}\n{check}")
         self.statements += 1
 
     def __exit__(
@@ -201,7 +239,7 @@ class Replay:
                     self._parts[change].flush()
                     with self._part(change).open(encoding="utf-8", newline="") as part:
                         shutil.copyfileobj(part, file)
-            file.write("COMMIT;\n")
+            file.write(_END[self._dialect])
 
     def _part(self, change: str) -> Path:
         return self._path.with_name(f"{self._path.name}.{change}")

@@ -34,6 +34,7 @@ from migration_assets.core.rollback import (
 from migration_assets.core.standing import Standing
 from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
+from migration_assets.passwords import known_passwords
 from migration_assets.postgres import marker, run_log, swap_back
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.variables import application_variables, variables
@@ -345,7 +346,8 @@ def _command(
         "MIGRATION_RUN_ID": record.run,
         "MIGRATION_RUN_FOLDER": str(migration.run_folder(record.run).path),
     }
-    return commands.Command.of(name, config, migration.folder, variables)
+    known = known_passwords(migration.config, migration.folder)
+    return commands.Command.of(name, config, migration.folder, variables, known)
 
 
 def _now() -> str:

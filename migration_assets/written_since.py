@@ -34,7 +34,7 @@ from migration_assets.postgres.connect import Target, adbc, session
 from migration_assets.postgres.marker import Mark, Role
 from migration_assets.postgres.written_since import DELETED, INSERTED, Values, Write
 from migration_assets.progress import Progress
-from migration_assets.replay import Replay, TableReplay, time_forms
+from migration_assets.replay import Replay, TableReplay, changed_values, time_forms
 from migration_assets.run_folder import RunFolder
 from migration_assets.verify import content
 
@@ -214,7 +214,8 @@ class _Accountant:
         repeated = None
         if replay is not None:
             forms = time_forms(self._migration.source(), self._place, table)
-            repeated = TableReplay(table, columns, str(self._dialect), forms)
+            changed = changed_values(self._place, table)
+            repeated = TableReplay(table, columns, str(self._dialect), forms, changed)
         path = self._out / f"{table.slug}.parquet"
         names = [column.name for column in columns]
         with connection.cursor() as cursor:

@@ -67,9 +67,9 @@ class MySQLDatabase:
         """A connection to this database; autocommit unless told otherwise."""
         return self.server.connect(database=self.name, **options)
 
-    def script(self, text: str | bytes) -> None:
+    def script(self, text: str | bytes, *, binary: bool = True) -> None:
         """Run a script as the ``mariadb`` client does, DELIMITER and all."""
-        self.server.script(text, self.name)
+        self.server.script(text, self.name, binary=binary)
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,18 @@ class MySQLServer:
             host=self.host, port=self.port, user=self.user, password=self.password, **settings
         )
 
-    def script(self, text: str | bytes, database: str) -> None:
-        """Run a script by the command line client, values out of range included."""
+    def script(self, text: str | bytes, database: str, *, binary: bool = True) -> None:
+        """Run a script by the command line client, values out of range included.
+
+        Unless ``binary``, as people call it: the client takes each end of a line for a line feed.
+        """
         client = shutil.which("mariadb") or shutil.which("mysql")
         assert client, "a server's command line client is needed, mariadb or mysql"
         done = subprocess.run(
             [
                 *(client, "--no-defaults", "--protocol=tcp", f"--host={self.host}"),
-                *(f"--port={self.port}", f"--user={self.user}", "--binary-mode"),
+                *(f"--port={self.port}", f"--user={self.user}"),
+                *(["--binary-mode"] if binary else []),
                 *("--default-character-set=utf8mb4", "--init-command=SET SESSION sql_mode=''"),
                 database,
             ],

@@ -16,8 +16,10 @@ import pytest
 
 from migration_assets import commands, switch_env
 from migration_assets.commands import Command
+from migration_assets.core.config import MigrationConfig
 from migration_assets.core.cutover_config import CutoverConfig
 from migration_assets.errors import InputError
+from migration_assets.passwords import known_passwords
 from migration_assets.postgres.connect import Target
 from migration_assets.postgres.variables import application_variables, variables
 from migration_assets_tests.conftest import Server
@@ -207,3 +209,28 @@ def test_a_file_that_can_not_be_switched_is_known_before(tmp_path: Path) -> None
         "mysql://app:***@db/shop",
         "postgresql://a:***@db/shop",
     )
+
+
+def test_all_passwords_that_a_migration_knows_are_masked(tmp_path: Path) -> None:
+    kept = {
+        "secrets/production.password": "of-loader\n",
+        "app.password": "of the app",
+        "my": "of/my",
+    }
+    (tmp_path / "secrets").mkdir()
+    for name, text in {**kept, "env": "A=1\nURL='mysql://shop:of-old@db/shop'\n"}.items():
+        (tmp_path / name).write_text(text)
+    config = MigrationConfig.model_validate({
+        "name": "shop",
+        "source": f"mysql://reader@db/shop?password_file={tmp_path}/my",
+        "targets": {
+            "staging": {"url": "postgresql://a:of%20stage@db/shop", "schema": "s"},
+            "production": {"url": "postgresql://a@db/shop", "password_file": "gone"},
+        },
+        "cutover": {
+            "app_password_file": "app.password", "hooks": {"switch_env": {"file": "env"}}
+        },
+    })  # fmt: skip
+    assert set(known_passwords(config, tmp_path)) == {
+        "of stage", "of-old", "of the app", "of/my", "of-loader"
+    }  # fmt: skip

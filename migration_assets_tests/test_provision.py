@@ -203,3 +203,25 @@ def test_a_database_of_ones_own_goes_with_the_sessions_that_are_left_in_it(
         assert ask(database, f"SELECT 1 FROM pg_database WHERE datname = '{name}'") == [1]
     assert ask(database, f"SELECT 1 FROM pg_database WHERE datname = '{name}'") == []
     left.close()
+
+
+def test_a_new_database_takes_the_tables_in_its_schema_public(
+    pg_server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv(homes.VARIABLE, str(home))
+    source = small_shop.make_source(tmp_path / "shop.db")
+    place = f"postgresql://127.0.0.1:{pg_server.port}/fresh"
+    small_shop.make_migration(home, source, place, "public")
+    ask(pg_server.url, "CREATE ROLE boss LOGIN CREATEROLE CREATEDB PASSWORD 'b'")
+    admin = pg_server.tcp("boss", "b")
+    said = printed(capsys, "--admin", admin, "--apply")
+    assert 'GRANT USAGE, CREATE ON SCHEMA "public" TO "shop_owner"' in said
+    assert "Nothing lacks" in printed(capsys, "--admin", admin, "--apply")
+    # The administrator was a member only for as long as it took.
+    fresh = pg_server.tcp("boss", "b", "fresh")
+    assert ask(fresh, "SELECT pg_has_role('boss', 'shop_owner', 'USAGE')") == [False]
+    assert ask(fresh, "SELECT defaclobjtype::text FROM pg_default_acl ORDER BY 1") == ["S", "r"]

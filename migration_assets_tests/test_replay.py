@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -128,10 +130,10 @@ WRITES = (
     (DELETED, ("3", "c", None), None),
     (UPDATED, ("1", "a", None), ("1", "b", "true")),
     (UPDATED, ("2", "d", None), ("2", "c", None)),
-    (INSERTED, None, ("0", "it's \\ ü\n", "false")),
+    (INSERTED, None, ("0", "it's \\ ü\r\n<0>.quit\r\n", "false")),
 )
 """A value that must be unique is freed before it is taken."""
-EXPECTED = [(0, "it's \\ ü\n", 0), (1, "b", 1), (2, "c", None)]
+EXPECTED = [(0, "it's \\ ü\r\n<0>.quit\r\n", 0), (1, "b", 1), (2, "c", None)]
 
 
 def statements(path: Path, dialect: str, key: tuple[str, ...]) -> str:
@@ -149,14 +151,29 @@ def statements(path: Path, dialect: str, key: tuple[str, ...]) -> str:
     return path.read_text()
 
 
+def sqlite3_shell(database: Path, text: str) -> str:
+    """What the client says; it ends at the first error."""
+    return subprocess.run(
+        ["sqlite3", "-bail", str(database)], input=text.encode(), capture_output=True, check=False
+    ).stderr.decode()
+
+
+@pytest.mark.skipif(not shutil.which("sqlite3"), reason="sqlite3 is not installed")
 @pytest.mark.parametrize("key", [("id",), ()])
 def test_statements_run_on_sqlite(tmp_path: Path, key: tuple[str, ...]) -> None:
-    with closing(sqlite3.connect(":memory:")) as connection:
+    file = tmp_path / "t.db"
+    with closing(sqlite3.connect(file)) as connection:
         connection.executescript(
             'CREATE TABLE "My Table" (Id INTEGER PRIMARY KEY, "select" TEXT UNIQUE, Flag BOOLEAN);'
             "INSERT INTO \"My Table\" VALUES (1, 'a', NULL), (3, 'c', NULL), (2, 'd', NULL);"
         )
-        connection.executescript(statements(tmp_path / "replay.sql", SQLITE, key))
+        place = tmp_path / "out"
+        place.mkdir()
+        script = statements(place / "replay.sql", SQLITE, key)
+        assert sqlite3_shell(file, script) == ""
+        assert connection.execute('SELECT * FROM "My Table" ORDER BY 1').fetchall() == EXPECTED
+        # A row that is not there any more is no row that may be passed over.
+        assert "found no row" in sqlite3_shell(file, script)
         assert connection.execute('SELECT * FROM "My Table" ORDER BY 1').fetchall() == EXPECTED
 
 
@@ -169,7 +186,21 @@ def test_statements_run_on_mysql(
         " Flag BOOLEAN) CHARACTER SET utf8mb4;"
         "INSERT INTO `My Table` VALUES (1, 'a', NULL), (3, 'c', NULL), (2, 'd', NULL)"
     )
-    mysql_database.script(statements(tmp_path / "replay.sql", MYSQL, key))
+    script = statements(tmp_path / "replay.sql", MYSQL, key)
+    mysql_database.script(script, binary=False)
+    with pytest.raises(AssertionError, match="Subquery returns more than 1 row"):
+        mysql_database.script(script, binary=False)
     with closing(mysql_database.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT * FROM `My Table` ORDER BY 1")
         assert list(cursor.fetchall()) == EXPECTED
+
+
+def test_a_row_is_not_sought_by_a_value_that_a_rule_has_made() -> None:
+    columns = (column("Id", Conversion.TEXT), column("V", Conversion.TEXT))
+    for key, before in (("id",), ("\\xff", "x")), ((), ("1", "\\xff")):
+        table = TablePlan("T", "t", "t", columns, key=key)
+        place = "Id" if key else "V"
+        made = TableReplay(table, columns, SQLITE, {}, {place: {"\\xff"}})
+        with pytest.raises(NoLiteralError, match="ledger"):
+            made.statement(Write(DELETED, before, None))
+        assert made.statement(Write(INSERTED, None, before))

@@ -49,7 +49,7 @@ def application_checks(migration: Migration, target: str) -> list[dg.AssetChecks
                     continue
                 with run.progress.task("application check", check.name):
                     found = variables(destination, destination.schema)
-                    result = app_checks.run_check(check, run.folder, found)
+                    result = app_checks.run_check(migration.config, check, run.folder, found)
                 current.blocked = current.blocked or not result.passed
                 log = app_checks.log_of(check, run.folder)
                 yield _result(asset, check.name, result, str(log))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
+from itertools import count
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -177,9 +178,15 @@ def _keeps_texts(source_type: str) -> bool:
 def _quoted(text: str, dialect: str) -> str:
     if "\0" in text:
         raise NoLiteralError("it holds a NUL character")
+    text = text.replace("'", "''")
     if dialect == MYSQL:
-        text = text.replace("\\", "\\\\")
-    return "'" + text.replace("'", "''") + "'"
+        # Its client makes a line feed of carriage return and line feed, and so does SQLite's.
+        text = text.replace("\\", "\\\\").replace("\r", "\\r").replace("\x1a", "\\Z")
+    elif "\r" in text:
+        mark = next(mark for n in count() if (mark := f"<{n}>") not in text)
+        text = text.replace("\r", mark)
+        return f"replace('{text}', '{mark}', char(13))"
+    return f"'{text}'"
 
 
 def _hex(text: str) -> str:

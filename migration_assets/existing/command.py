@@ -19,7 +19,13 @@ WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND c.oid::bigint > %s ORD
 
 
 def run_command(
-    command: str, target: Target, schema: str, seconds: int, place: Path, folder: RunFolder
+    command: str,
+    target: Target,
+    schema: str,
+    seconds: int,
+    place: Path,
+    folder: RunFolder,
+    secrets: tuple[str, ...] = (),
 ) -> None:
     """Run a command of the application against an empty schema.
 
@@ -34,12 +40,13 @@ def run_command(
         seconds: that it may take.
         place: the folder that it runs in.
         folder: takes output and result.
+        secrets: never shown, beside the target's own password.
 
     Raises:
         InputError: it failed, took too long, or made no table.
     """
     newest = _newest(target)
-    asked = commands.Command(NAME, command, seconds, place, variables(target, schema))
+    asked = commands.Command(NAME, command, seconds, place, variables(target, schema), secrets)
     result = commands.run(asked, folder.path / f"{NAME}.log")
     folder.write_result(NAME, "all", result)
     if result.exit_code is None:

@@ -15,6 +15,7 @@ from migration_assets.core.plan import Plan
 from migration_assets.core.structure import Structure
 from migration_assets.errors import InputError
 from migration_assets.existing.command import run_command
+from migration_assets.passwords import known_passwords
 from migration_assets.postgres import admission, clone, marker, swap
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.move_rows import references
@@ -97,6 +98,7 @@ def build(
             config.schema_command_timeout,
             place,
             folder,
+            known_passwords(config, place),
         )
         return read(target, incoming)
     except BaseException:

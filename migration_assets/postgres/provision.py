@@ -55,6 +55,7 @@ class Known:
         database: the database is there.
         roles: those of the three that are there.
         loader_is_member: the loader may become the owner. app_is_member: the application may.
+        acts_as_owner: the administrator has the owner's rights, which default privileges ask for.
         owner_creates: the owner may make schemas in the database.
         connects: those of the three that may connect to it.
         finds: the application's ``search_path`` in the database is set.
@@ -69,6 +70,7 @@ class Known:
     roles: Mapping[str, RoleFacts] = field(default_factory=dict)
     loader_is_member: bool = False
     app_is_member: bool = False
+    acts_as_owner: bool = True
     owner_creates: bool = False
     connects: frozenset[str] = frozenset()
     finds: bool = False
@@ -192,6 +194,9 @@ def _add_schema(made: _Steps, known: Known) -> None:
             "reads and writes what is there",
             f"GRANT {{{rights}}} ON ALL {what} IN SCHEMA {{schema}} TO {{app}}",
         )
+    # Who made a role has its rights only by being granted it (CREATEROLE without superuser).
+    becomes = not known.defaults and not known.acts_as_owner
+    made.add(becomes, "for the next two statements", "GRANT {owner} TO CURRENT_USER")
     for rights, what in kinds:
         made.add(
             not known.defaults,
@@ -199,6 +204,7 @@ def _add_schema(made: _Steps, known: Known) -> None:
             "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} "
             f"GRANT {{{rights}}} ON {what} TO {{app}}",
         )
+    made.add(becomes, "no longer needed", "REVOKE {owner} FROM CURRENT_USER")
 
 
 def warnings(wanted: Wanted, known: Known) -> list[str]:
@@ -322,6 +328,12 @@ def _known(cursor: Cursor, wanted: Wanted, *, database: bool) -> Known:
         (three,),
     )
     roles = {name: RoleFacts(*facts) for name, *facts in cursor.fetchall()}
+    cursor.execute(
+        "SELECT rolsuper OR EXISTS (SELECT FROM pg_roles o WHERE o.rolname = %s"
+        " AND pg_has_role(o.oid, 'USAGE')) FROM pg_roles WHERE rolname = current_user",
+        (wanted.owner,),
+    )
+    (acts,) = cursor.fetchone() or (False,)
     since = cursor.connection.server_version >= _SET_OPTION_VERSION
     cursor.execute(
         "SELECT r.rolname::text FROM pg_roles r, pg_roles o WHERE r.rolname = ANY(%s)"
@@ -330,10 +342,15 @@ def _known(cursor: Cursor, wanted: Wanted, *, database: bool) -> Known:
     )
     members = {name for (name,) in cursor.fetchall()}
     if not database:
+        # The one schema that a new database comes with; everybody may use it.
+        there = wanted.schema == "public"
         return Known(
             roles=roles,
             loader_is_member=wanted.loader in members,
             app_is_member=wanted.app in members,
+            schema_owner="pg_database_owner" if there else None,
+            app_uses=there,
+            acts_as_owner=acts,
         )
     cursor.execute(
         "SELECT r.rolname::text, has_database_privilege(r.oid, d.oid, 'CONNECT'),"
@@ -363,6 +380,7 @@ def _known(cursor: Cursor, wanted: Wanted, *, database: bool) -> Known:
         roles=roles,
         loader_is_member=wanted.loader in members,
         app_is_member=wanted.app in members,
+        acts_as_owner=acts,
         owner_creates=bool(facts.get(wanted.owner, (False,) * 3)[1]),
         connects=frozenset(name for name, found in facts.items() if found[0]),
         finds=bool(facts.get(wanted.app, (False,) * 3)[2]),
