@@ -95,15 +95,14 @@ def cutovers(migration: Migration) -> list[Cutover]:
 
 
 def write_rollback(migration: Migration, rollback: Rollback) -> None:
-    """Keep, or replace, a rollback; the cutover that it took back says so from then on."""
+    """Keep, or replace, a rollback; the cutover that it took back says so, unless it was undone."""
     _write(migration, "rollbacks", rollback.id, rollback)
     if rollback.swap is None or rollback.drill:
         return
     for cutover in cutovers(migration):
-        if cutover.run_id == rollback.run and cutover.rolled_back_at is None:
-            write_cutover(
-                migration, cutover.model_copy(update={"rolled_back_at": rollback.started_at})
-            )
+        at = None if rollback.undone_at else rollback.started_at
+        if cutover.run_id == rollback.run and cutover.rolled_back_at != at:
+            write_cutover(migration, cutover.model_copy(update={"rolled_back_at": at}))
 
 
 def rollbacks(migration: Migration) -> list[Rollback]:

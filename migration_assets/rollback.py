@@ -42,6 +42,8 @@ from migration_assets.rollback_outlook import look
 from migration_assets.run_folder import RunFolder
 from migration_assets.written_since import account
 
+_SWAP_TAKEN_BACK = "swap_taken_back"
+
 Say = Callable[[str], None]
 Exchange = Callable[[], SwapBack]
 
@@ -110,6 +112,40 @@ def roll_back(
     else:
         say(f"going on with rollback {record.id}, which did not come to its end")
     return _Steps(migration, target, record, options, say).take()
+
+
+def undo(migration: Migration, environment: str, say: Say = print) -> Rollback:
+    """Take the last rollback back, while the application has stayed on the target.
+
+    What was live before it is live again; what was live since is kept as ``<schema>__previous``,
+    from where a rollback leads back to it.
+
+    Raises:
+        InputError: there was none, something went live since, or the application went back to
+            another database, to which it has written since.
+        NotProvenError, BrokenOffError: the tables could not be exchanged.
+    """
+    target = target_of(migration, environment)
+    before = _before(migration, environment, Options(), say)
+    last = before[0] if before else None
+    if last is None or last.swap is None or last.undone_at is not None:
+        raise InputError(f"nothing was rolled back in {environment}: there is nothing to undo")
+    if last.app_returns:
+        raise InputError(
+            f"rollback {last.id} led the application back to the source, which it writes to since: "
+            "start a new cutover"
+        )
+    done = way_back.go_forth(migration, target, last.run)
+    migration.run_folder(last.run).rename_result(_SWAP_TAKEN_BACK, "swap")
+    say(
+        f'run {done.served} is live again in schema "{done.schema_name}", run {done.run} is kept '
+        f'as "{done.kept}" ({done.seconds:.2f} s)'
+    )
+    undone = last.model_copy(
+        update={"undone_at": _now(), "finished_at": last.finished_at or _now()}
+    )
+    history.write_rollback(migration, undone)
+    return undone
 
 
 def folder(migration: Migration, rollback_id: str) -> Path:
@@ -227,7 +263,7 @@ class _Steps:
         )
         self._keep(swap=done)
         # So that no later attempt of that run goes on as if it were live.
-        self._migration.run_folder(self._record.run).forget("swap")
+        self._migration.run_folder(self._record.run).rename_result("swap", _SWAP_TAKEN_BACK)
         for note in done.notes:
             self._say(note)
         now = f"run {done.served} is live again" if done.served else "nothing is live"
@@ -317,7 +353,7 @@ def _unfinished(last: Rollback, migration: Migration, target: Target) -> Rollbac
 def _require_first(before: list[Rollback], environment: str, run: str) -> None:
     """Raise InputError if ``run`` is live because of a rollback: two calls are not two ways."""
     for past in before:
-        if past.swap is not None and past.swap.served == run:
+        if past.swap is not None and past.swap.served == run and past.undone_at is None:
             raise InputError(
                 f"run {run} is live in {environment} since rollback {past.id} of "
                 f"{past.started_at}: nothing went live after it; to take that run back as well, "

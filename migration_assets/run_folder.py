@@ -166,6 +166,14 @@ class RunFolder:
         """Drop the result of ``stage`` for ``slug``: what it was about is about to change."""
         (self.path / "results" / stage / f"{slug}.json").unlink(missing_ok=True)
 
+    def rename_result(self, stage: str, other: str, slug: str = "all") -> None:
+        """Keep the result of ``stage`` for ``slug`` as that of another stage, if there is one."""
+        path = self.path / "results" / stage / f"{slug}.json"
+        if path.exists():
+            to = self.path / "results" / other / path.name
+            to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.replace(to)
+
     def forget_table(self, slug: str) -> None:
         """Drop what is known of a table's load, and of the target as a whole that it is part of."""
         for stage in ("load", "loaded", "content", "values", "ordinary"):

@@ -199,6 +199,12 @@ def test_by_job_and_drill_in_the_history_of_dagster(
     assert record == latest(migration)
     assert [step.name for step in record.steps] == ["swap_back", "smoke", "account"]
     assert ask(url, "SELECT count(*) FROM shop.quiet") == [2]
+    assert run(["rollback", "shop", "--undo"]) == 0
+    assert ask(url, "SELECT count(*) FROM shop.quiet") == [0]
+    assert run(["rollback", "shop", "--undo"]) == 2
+    assert run(["rollback", "shop", "--emergency"]) == 0
+    assert latest(migration).account.rows == 2
+    assert ask(url, "SELECT count(*) FROM shop.quiet") == [2]
     with instance(migration.home) as dagster:
         jobs = [r.job_name for r in dagster.get_runs() if "rollback" in r.job_name]
         assert dagster.get_run_by_id(record.id).is_success
@@ -274,6 +280,8 @@ def test_first_cutover_goes_back_to_the_source_step_by_step(
     assert """UPDATE "quiet" SET "v" = 'written' WHERE "id" = 1;""" in replay
     assert history.cutovers(migration)[0].rolled_back_at == record.started_at
     assert run(["rollback", "shop", "--emergency"]) == 2
+    assert run(["rollback", "shop", "--undo"]) == 2
+    assert "start a new cutover" in capsys.readouterr().err
 
 
 MYSQL_SCRIPT = """

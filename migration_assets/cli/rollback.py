@@ -38,6 +38,7 @@ from migration_assets.rollback_outlook import words
 @click.option(
     "--further", is_flag=True, help="Take back what is live only since a rollback, as well."
 )
+@click.option("--undo", is_flag=True, help="Take the last rollback back.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rollback's record as JSON.")
 def command(
     name: str,
@@ -47,6 +48,7 @@ def command(
     dry_run: bool,
     accept_source_changes: bool,
     further: bool,
+    undo: bool,
     as_json: bool,
 ) -> int:
     """Take the last cutover of the migration NAME back.
@@ -60,10 +62,15 @@ def command(
     """
     if drill and (emergency or environment == PRODUCTION):
         raise click.UsageError("a drill is one of staging, and no emergency")
+    if undo and (drill or emergency or further or dry_run):
+        raise click.UsageError("--undo stands alone, but for --environment")
     migration = homes.load(homes.home_path(), name)
     if drill:
         return _show(migration, _by_job(migration, f"{name}_rollback_drill", {}), as_json)
     chosen = environment or default_environment(migration)
+    if undo:
+        rollback.undo(migration, chosen, click.echo)
+        return 0
     if dry_run:
         for line in words(migration, chosen):
             click.echo(line)
@@ -127,5 +134,7 @@ def _show(migration: homes.Migration, record: Rollback, as_json: bool) -> int:
     for step in record.steps:
         click.echo(f"{step.seconds:8.2f} s  {step.name}: {step.detail}")
     what = "drill" if record.drill else "rollback"
+    if record.account is not None and record.account.statements is not None:
+        click.echo(f"for the source: {record.account.folder}/{record.account.statements}")
     click.echo(f"back in {record.seconds_back:.1f} s ({what} {record.id})")
     return NotProvenError.exit_code if record.failed else 0

@@ -142,6 +142,7 @@ class Rollback(Record):
         source_moved: what was written to the source since it was read, one line; None if nothing
             was, or nobody asked.
         account: what was written to the target meanwhile.
+        undone_at: when it was taken back itself, None if it was not.
     """
 
     id: str
@@ -159,6 +160,7 @@ class Rollback(Record):
     swap: SwapBack | None = None
     source_moved: str | None = None
     account: Account | None = None
+    undone_at: str | None = None
 
     @property
     def seconds_back(self) -> float:
