@@ -9,6 +9,7 @@ import dagster as dg
 
 from migration_assets.assets.keys import Keys
 from migration_assets.backup_store import default_environment
+from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.errors import MigrationError, NotProvenError
 from migration_assets.home import Migration
 from migration_assets.progress import Progress
@@ -133,14 +134,30 @@ def restore_drill_job(migration: Migration) -> dg.JobDefinition:
 
 
 def backup_schedule(migration: Migration, job: dg.JobDefinition) -> dg.ScheduleDefinition:
-    """Backups at the time that ``backup.schedule`` names; stopped until a person starts it."""
+    """Backups at the time that ``backup.schedule`` names.
+
+    With production it runs by itself, once a cutover has gone live, as a person who goes live must
+    not have to remember to start it. A migration that only rehearses has it stopped.
+    """
+    production = PRODUCTION in migration.config.targets
+
+    def tick(_context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        from migration_assets import history  # what only moves data waits for none of it
+
+        live = next(iter(history.cutovers(migration)), None) if production else None
+        if production and (live is None or live.rolled_back_at is not None):
+            return dg.SkipReason("no cutover has gone live, or it was rolled back")
+        return dg.RunRequest()
+
+    running, stopped = dg.DefaultScheduleStatus.RUNNING, dg.DefaultScheduleStatus.STOPPED
     return dg.ScheduleDefinition(
         name=f"{migration.name}_backup",
         job=job,
         cron_schedule=migration.config.backup.schedule,
         execution_timezone="UTC",
-        default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"Backups of {migration.name}, to be started after the cutover.",
+        execution_fn=tick,
+        default_status=running if production else stopped,
+        description=f"Backups of {migration.name} from its cutover on.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+import dagster as dg
 import psycopg2
 import pytest
 from psycopg2 import sql
@@ -13,6 +14,7 @@ from migration_assets import backup_store, cutover, gate, history, source_backup
 from migration_assets.backup import target_of
 from migration_assets.core.evidence import Verdict
 from migration_assets.core.standing import Movement, Standing
+from migration_assets.definitions import assemble
 from migration_assets.home import Migration
 from migration_assets.sources.sqlite import SQLiteSource
 from migration_assets_tests import attempts
@@ -53,6 +55,15 @@ def write(tmp_path: Path, statement: str) -> None:
     connection.close()
 
 
+def tick(migration: Migration) -> object:
+    """What the schedule of backups does at its time."""
+    repository = assemble([migration]).get_repository_def()
+    schedule = repository.get_schedule_def("shop_backup")
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    found = schedule.evaluate_tick(dg.build_schedule_context())
+    return found.run_requests[0] if found.run_requests else dg.SkipReason(found.skip_message)
+
+
 def names(url: str, schema: str) -> list[str]:
     """The users that the application would see."""
     connection = psycopg2.connect(url)
@@ -79,6 +90,7 @@ def test_a_cutover_goes_live_step_by_step(
 
     rehearse(migration)
     assert names(pg_url, schema) == []
+    assert isinstance(tick(migration), dg.SkipReason)
     approve(migration)
     assert gate.missing(migration) == []
     capsys.readouterr()
@@ -107,6 +119,9 @@ def test_a_cutover_goes_live_step_by_step(
     assert 0 < evidence.cutover.swap_seconds < 1
     (live,) = history.cutovers(migration)
     assert (live.run_id, live.schema_name, live.previous) == (outcome.run_id, schema, None)
+
+    # Backups go on from now on, without anybody having to start them.
+    assert isinstance(tick(migration), dg.RunRequest)
 
     # The approval is used up; what is live now is in the backup of the next one.
     (line,) = gate.missing(migration)
