@@ -20,6 +20,7 @@ from migration_assets import (
     commands,
     gate,
     preflight,
+    replaced,
     restore_drill,
     run_lock,
     source_backup,
@@ -140,12 +141,16 @@ def back_up(place: Place) -> StepResult:
     migration, progress = place.migration, Progress(place.folder.path / "progress")
     with recorded(place.folder, "backup") as say:
         made = backup.before_swap(migration, PRODUCTION, place.target, progress)
+        written = replaced.words(migration, place.target, place.folder) if made else ""
         if made is None:
             say(f'nothing is live in schema "{place.target.schema}"')
         elif not migration.config.gate.restore_drill:
-            say(f"backup {made.id}, {made.seconds:.1f} s, not restored (gate.restore_drill)")
+            untried = "not restored (gate.restore_drill)"
+            say(f"backup {made.id}, {made.seconds:.1f} s, {untried}; {written}")
         else:
-            drill = restore_drill.drill(migration, made, _scratch(place), progress)
+            # Where it may be restored: beside production, or else where rehearsals go.
+            scratch = [place.target, backup.target_of(migration, STAGING)]
+            drill = restore_drill.drill(migration, made, scratch, progress)
             if not drill.passed:
                 raise NotProvenError(
                     f"backup {made.id} was restored, and is not what is live: "
@@ -153,14 +158,9 @@ def back_up(place: Place) -> StepResult:
                 )
             say(
                 f"backup {made.id} ({made.seconds:.1f} s) was restored and is what is live "
-                f"({drill.seconds:.1f} s)"
+                f"({drill.seconds:.1f} s); {written}"
             )
     return _taken(place, "backup")
-
-
-def _scratch(place: Place) -> list[Target]:
-    """Where the backup may be restored: beside production, or else where rehearsals go."""
-    return [place.target, backup.target_of(place.migration, STAGING)]
 
 
 def smoke(place: Place) -> StepResult:

@@ -26,6 +26,7 @@ from migration_assets_tests.live_shop import (
     make_live,
     rehearse,
 )
+from migration_assets_tests.postgres_tables import ask
 from migration_assets_tests.small_shop import configure, make_source
 from migration_assets_tests.test_swap_gate import tables
 
@@ -126,13 +127,17 @@ def test_a_cutover_goes_live_step_by_step(
     # The approval is used up; what is live now is in the backup of the next one.
     (line,) = gate.missing(migration)
     assert line.startswith("no approval")
+    # What was written to it meanwhile leaves with it, and is counted and kept.
+    ask(pg_url, f"UPDATE {schema}.users SET name = 'Bobby' WHERE id = 2")
     approve(migration)
     outcome, evidence = cut_over(migration)
     assert outcome.success, evidence.run.reasons
     assert evidence.target.previous == f"{schema}__previous"
-    assert "was restored and is what is live" in next(
-        s.detail for s in evidence.cutover.steps if s.name == "backup"
-    )
+    (detail,) = (s.detail for s in evidence.cutover.steps if s.name == "backup")
+    assert "was restored and is what is live" in detail
+    assert f'ATTENTION: 1 rows were written to it since run {live.run_id} ("users" 1)' in detail
+    replay = (outcome.folder.path / "replaced" / "replay.sql").read_text()
+    assert """UPDATE "users" SET "name" = 'Bobby' WHERE "id" = 2;""" in replay
 
     # Back twice: to what the first cutover made live, and from there to the source.
     connection = psycopg2.connect(pg_url)

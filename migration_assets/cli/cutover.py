@@ -12,7 +12,7 @@ from migration_assets import home as homes
 from migration_assets.cli.moving import check_out, run_job, show
 from migration_assets.cli.progress_view import plain_console
 from migration_assets.core.cutover_config import PRODUCTION
-from migration_assets.core.results import SwapResult
+from migration_assets.core.results import StepResult, SwapResult
 from migration_assets.errors import InputError
 from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets.postgres.connect import resolve_target
@@ -68,6 +68,9 @@ def command(
         evidence, folder = run_job(console, migration, job, worker, ahead=False)
     code = show(console, migration, evidence, folder, out, as_json)
     if folder.read_result("swap", "all", SwapResult) is not None:
+        backed_up = folder.read_result("steps", "backup", StepResult)
+        if backed_up is not None and backed_up.outcome == "done":
+            console.print(f"What was live before:  {backed_up.detail}", soft_wrap=True)
         console.print(
             f"The way back, in seconds:  migration-assets rollback {name} --emergency",
             soft_wrap=True,

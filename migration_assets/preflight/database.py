@@ -11,6 +11,7 @@ from migration_assets import load
 from migration_assets.core import naming
 from migration_assets.core.catalog import Catalog
 from migration_assets.core.config import MigrationConfig
+from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.planner import build_plan
 from migration_assets.core.preflight import Finding, Sizes, Verdict
 from migration_assets.errors import InputError
@@ -58,6 +59,8 @@ def look(
         }
         for name, fine in said.items():
             yield _asked(name, fine, looks[name])
+        if environment == PRODUCTION:
+            yield from _replaces(cursor, target.schema, migration.name)
         yield _takes_writes(cursor)
         yield _encoding(cursor, rehearsed)
         yield from _extensions(cursor, rehearsed)
@@ -118,6 +121,18 @@ def _schema_state(cursor: Cursor, schema: str, migration: str) -> str:
     if mark is None:
         return f'schema "{schema}" holds nothing that a run would change'
     return f'schema "{schema}" is live with run {mark.run}, which stays as the way back'
+
+
+def _replaces(cursor: Cursor, schema: str, migration: str) -> Iterator[Finding]:
+    run = run_log.live_run(cursor, schema, migration)
+    if run is not None:
+        yield Finding(
+            "replaces",
+            Verdict.WARNING,
+            f"run {run} is live here: what the application has written to it since leaves with it, "
+            "counted and kept, but not in the source; if it works here, take that back first: "
+            f"migration-assets rollback {migration}",
+        )
 
 
 def _takes_writes(cursor: Cursor) -> Finding:
