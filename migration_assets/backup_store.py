@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from migration_assets import private
 from migration_assets.core.backup import FileSum
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.errors import BrokenOffError, InputError
@@ -90,7 +91,7 @@ def locked(migration: Migration, kind: str) -> Iterator[None]:
     """
     place = folder(migration, kind)
     with _written(place):
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_folder(place)
         lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:

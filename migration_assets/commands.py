@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from migration_assets import private
 from migration_assets.command_output import Mask, secrets_in
 from migration_assets.core.cutover_config import CommandConfig
 from migration_assets.core.results import CommandResult
@@ -136,7 +137,7 @@ def run_variables(migration: str, folder: Path) -> dict[str, str]:
 
 
 def _make(log: Path) -> None:
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private.make_folder(log.parent)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.fchmod(descriptor, 0o600)
     os.close(descriptor)

@@ -20,6 +20,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from migration_assets import private
 from migration_assets.begun import Beginning, Begun, Suggest
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.plan import TablePlan
@@ -32,7 +33,7 @@ from migration_assets.parquet_file import write_parquet
 from migration_assets.pipeline import ahead
 from migration_assets.profiler import TableProfiler
 from migration_assets.progress import Progress
-from migration_assets.run_folder import RunFolder, private
+from migration_assets.run_folder import RunFolder
 from migration_assets.sources.base import LanesMissing, SnapshotReader, SourceFacts
 
 Lanes = dict[str, tuple[Lane, ...]]
@@ -273,7 +274,7 @@ class _Spill:
             return
         if self._writer is None:
             options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-            private(self._part)
+            private.make_file(self._part)
             self._writer = pa.ipc.new_file(str(self._part), raw.schema, options=options)
         self._writer.write_batch(raw)
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from migration_assets import private
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.evidence import Evidence, Verdict
 from migration_assets.core.history import QUARANTINE, Approval, Change, Cutover, Outcome, Record
@@ -132,9 +133,7 @@ def _newest(outcomes: Iterator[Outcome]) -> list[Outcome]:
 
 def _write(migration: Migration, kind: str, name: str, record: Record) -> None:
     place = folder(migration, kind)
-    # The mode is that of the last folder only.
-    for each in (place.parent, place):
-        each.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private.make_folder(place)
     part = place / f".{name}.{os.getpid()}.{threading.get_ident()}.part"
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

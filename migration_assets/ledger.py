@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from migration_assets.run_folder import RunFolder, private
+from migration_assets import private
+from migration_assets.run_folder import RunFolder
 
 LEDGER = pa.schema(
     [(name, pa.string()) for name in ("table", "key", "column", "before", "after", "rule")]
@@ -256,7 +257,7 @@ def _repeated(value: str, rows: int) -> pa.Array:
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """Open a Parquet file that only its owner reads: it holds values of the source."""
-    private(path)
+    private.make_file(path)
     return pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from migration_assets import private
 from migration_assets.convert import TableConverter, parquet_schema
 from migration_assets.core.catalog import Table
 from migration_assets.core.plan import TablePlan
@@ -25,7 +26,7 @@ from migration_assets.facts import (
 )
 from migration_assets.ledger import LedgerWriter, QuarantineWriter
 from migration_assets.pipeline import ahead
-from migration_assets.run_folder import RunFolder, private
+from migration_assets.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class Sink:
         self._filesystem = filesystem
         self._path = path
         if isinstance(filesystem, fs.LocalFileSystem):
-            private(Path(path))
+            private.make_file(Path(path))
         self._stream = filesystem.open_output_stream(path)
         self._hash = hashlib.sha256()
 

@@ -270,12 +270,6 @@ class RunFolder:
         return plan
 
 
-def private(path: Path) -> None:
-    """Make an empty file that only its owner reads, in place of what was there."""
-    path.unlink(missing_ok=True)
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-
-
 _DANGLING: TypeAdapter[tuple[Dangling, ...]] = TypeAdapter(tuple[Dangling, ...])
 _COUNTS: TypeAdapter[list[ObjectCount]] = TypeAdapter(list[ObjectCount])
 _WITHDRAWN: TypeAdapter[tuple[SkippedObject, ...]] = TypeAdapter(tuple[SkippedObject, ...])

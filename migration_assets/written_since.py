@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
 
-from migration_assets import load
+from migration_assets import load, private
 from migration_assets.core.naming import shorten
 from migration_assets.core.plan import ColumnPlan, TablePlan
 from migration_assets.core.results import Manifest
@@ -114,7 +114,7 @@ class _Accountant:
 
     def tables(self) -> list[TableWrites]:
         """Compare all tables; returns those with writes."""
-        self._out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.make_folder(self._out)
         found = []
         with ExitStack() as stack:
             connection = stack.enter_context(session(self._target, "the account of writes"))

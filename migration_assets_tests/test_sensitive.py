@@ -30,9 +30,9 @@ from migration_assets.postgres import embedded
 from migration_assets.postgres.connect import Target
 from migration_assets.progress import Progress
 from migration_assets.sources import open_source
-from migration_assets.state import State
 from migration_assets.verify import content
-from migration_assets_tests.postgres_tables import column, parquet, table
+from migration_assets_tests.live_shop import command, cut_over, make_live
+from migration_assets_tests.postgres_tables import ask, column, parquet, table
 
 MAIL = "canary7f3a@private.example"
 CARD = 4929123498765432
@@ -58,7 +58,7 @@ HIDDEN = {
     "people": ["email", "card", "salary", "born", "photo", "word", "size"],
     "extra": ["word"],
 }
-DATA = ("*.parquet", "*.arrow", "snapshot.db*")
+DATA = ("*.parquet", "*.arrow", "snapshot.db*", "source.db", "replay.sql")
 """Files that hold rows; the values belong there."""
 
 
@@ -71,11 +71,9 @@ class Home:
         connection.close()
         self.home = folder / "home"
         source = f"sqlite:///{folder / 'shop.db'}"
-        self._source = source
-        made = homes.create(self.home, "shop", source, url, schema)
-        State(open_source(source).reflect()).write(made.state)
-        self.definition = made.defs_yaml
-        self._text = made.defs_yaml.read_text()
+        gate = "  gate: {rehearsals: 1}\n"
+        self.definition = make_live(self.home, source, url, schema, gate).defs_yaml
+        self._text = self.definition.read_text()
 
     def run(self, config: dict[str, Any]) -> launch.RunOutcome:
         """A rehearsal under this configuration."""
@@ -113,6 +111,12 @@ def test_canaries_of_good_and_failing_runs_are_in_data_files_only(
     home = Home(tmp_path, pg_url, schema)
     good = home.run({})
     assert good.success, good.failures
+    migration = homes.load(home.home, "shop")
+    assert command(migration, "approve", "shop", "--accept-as-rehearsed") == 0
+    outcome, evidence = cut_over(migration)
+    assert outcome.success, evidence.run.reasons
+    ask(pg_url, f"UPDATE {schema}.people SET word = 'new'; DELETE FROM {schema}.logins")
+    assert command(migration, "rollback", "shop") == 0
     entries = ledger.count(good.folder, "ledger")
     assert entries and MAIL.encode() in good.folder.ledger.read_bytes()
 
@@ -168,8 +172,9 @@ def test_canaries_of_good_and_failing_runs_are_in_data_files_only(
     assert server and found_in(iter(server)) == []
     # What is in a closed folder as a whole may have any mode.
     assert stat.S_IMODE((home.home / "dagster").stat().st_mode) == 0o700
-    for path in [home.home / "shop", *(home.home / "shop").rglob("*")]:
-        assert path == home.definition or not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+    users = {home.definition, home.home / "shop" / "app.log", home.home / "shop" / "app.env"}
+    for path in {home.home / "shop", *(home.home / "shop").rglob("*")} - users:
+        assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
 
 
 def test_what_postgres_refuses_and_what_differs_names_no_value(
