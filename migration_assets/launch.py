@@ -31,7 +31,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from migration_assets import home as homes
 from migration_assets import run_lock
-from migration_assets.assets.keys import Keys, environment_of
+from migration_assets.assets.keys import Keys
 from migration_assets.assets.report import write_evidence
 from migration_assets.core.results import StepFailure
 from migration_assets.definitions import assemble
@@ -143,7 +143,7 @@ def launch(
 def _lock(migration: homes.Migration, job_name: str, run_id: str) -> AbstractContextManager[None]:
     if job_name in Keys(migration.name).beside:
         return nullcontext()
-    return run_lock.held(migration, run_id)
+    return run_lock.held(migration, run_id, job_name)
 
 
 def _job(migration: homes.Migration, name: str, worker: ExpectationsWorker | None) -> IJob:
@@ -204,7 +204,7 @@ def _complete_evidence(
         folder,
         final.dagster_run.job_name,
         began,
-        environment_of(migration.name, final.dagster_run.job_name),
+        run_lock.environment_of(migration.name, final.dagster_run.job_name),
         failure=lost.message if lost else "the run was canceled" if canceled else None,
         broken_off=canceled or (lost is not None and lost.exit_code == BrokenOffError.exit_code),
     )

@@ -17,7 +17,6 @@ from typing import Literal
 from migration_assets import app_checks, commands, history, run_lock, switch_env, way_back
 from migration_assets.backup import target_of
 from migration_assets.core.cutover_config import PRODUCTION, CommandConfig
-from migration_assets.core.results import TargetResult
 from migration_assets.core.rollback import (
     ACCOUNT,
     REVERT,
@@ -91,7 +90,7 @@ def roll_back(
     """
     target = target_of(migration, environment)
     if not options.emergency:
-        _require_quiet(migration, environment)
+        require_quiet(migration, environment)
     before = _before(migration, environment, options, say)
     record = _unfinished(before[0], migration, target) if before else None
     if record is None:
@@ -172,6 +171,8 @@ class _Steps:
         if self._record.app_returns:
             self._step(SOURCE, self._source, lenient)
             self._step(STOP_APP, lambda: self._hook(STOP_APP, self._hooks.stop_app), lenient)
+        # Whoever goes on with it must know of it, even if it ends between commit and record.
+        self._keep()
         self._step(SWAP_BACK, self._swap_back)
         if self._record.app_returns:
             self._step(SWITCH_BACK, self._switch_back, lenient)
@@ -335,6 +336,7 @@ def _unfinished(last: Rollback, migration: Migration, target: Target) -> Rollbac
         return None
     kept = swap_back.rolled_back_schema(target.schema)
     with session(target, "the look at the target") as connection, connection.cursor() as cursor:
+        marker.queue_for_swap(cursor, target.schema)  # one that nobody waits for may still end
         live = run_log.live_run(cursor, target.schema, migration.name)
         mark = marker.read_mark(cursor, kept)
     if last.swap is not None:
@@ -361,14 +363,13 @@ def _require_first(before: list[Rollback], environment: str, run: str) -> None:
             )
 
 
-def _require_quiet(migration: Migration, environment: str) -> None:
+def require_quiet(migration: Migration, environment: str) -> None:
     """Raise InputError if a run is about to go live where something is to be taken back."""
-    run = run_lock.under_way(migration)
-    found = migration.run_folder(run).read_result("target", "all", TargetResult) if run else None
+    found = run_lock.at_work(migration)
     if found is not None and found.environment == environment:
         raise InputError(
-            f"run {run} of the same migration is under way into {environment}: end it, or wait, or "
-            "say --emergency"
+            f"run {found.run_id} of the same migration is under way into {environment}: end it, "
+            "or wait, or say --emergency"
         )
 
 

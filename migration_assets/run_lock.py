@@ -13,19 +13,47 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from migration_assets import pause
+from migration_assets.core.cutover_config import PRODUCTION, STAGING
+from migration_assets.core.results import TargetResult
 from migration_assets.errors import InputError
 from migration_assets.home import Migration
+from migration_assets.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class AtWork:
+    """The run that is under way.
+
+    Attributes:
+        run_id: Dagster's id of it.
+        folder: the folder that it works in: its own, or that of the run whose rest it does.
+        environment: the target environment that it works in.
+    """
+
+    run_id: str
+    folder: RunFolder
+    environment: str
+
+
+def environment_of(migration: str, job: str) -> str:
+    """The target environment that a job of ``migration`` works in, unless its assets say more."""
+    return PRODUCTION if job == f"{migration}_cutover" else STAGING
 
 
 @contextmanager
-def held(migration: Migration, run_id: str) -> Iterator[None]:
+def held(
+    migration: Migration, run_id: str, job: str = "", root: str | None = None
+) -> Iterator[None]:
     """Hold the lock of ``migration`` for the run ``run_id``.
 
     Args:
         migration: whose runs must not meet.
         run_id: Dagster's id of the run itself, not that of a run it is a further attempt of.
+        job: the name of its job.
+        root: the run whose folder it works in, None for itself.
 
     Raises:
         InputError: another run is under way, or the migration is paused.
@@ -33,13 +61,14 @@ def held(migration: Migration, run_id: str) -> Iterator[None]:
     migration.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(migration.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _take(migration, lock, run_id)
+        where = environment_of(migration.name, job)
+        _take(migration, lock, run_id, f"{os.getpid()} {root or run_id} {where}")
         yield
     finally:
         os.close(lock)
 
 
-def _take(migration: Migration, lock: int, run_id: str) -> None:
+def _take(migration: Migration, lock: int, run_id: str, about: str) -> None:
     # Going from exclusive to shared is no single step, so one process at a time does all of it.
     gate = os.open(migration.folder, os.O_RDONLY)
     try:
@@ -52,10 +81,10 @@ def _take(migration: Migration, lock: int, run_id: str) -> None:
                     f"migration-assets resume {migration.name}"
                 )
             os.ftruncate(lock, 0)
-            os.pwrite(lock, f"{run_id} {os.getpid()}".encode(), 0)
+            os.pwrite(lock, f"{run_id} {about}".encode(), 0)
             fcntl.flock(lock, fcntl.LOCK_SH)
             return
-        holder, pid = _written(lock)
+        holder, pid, *_ = _written(lock)
         if holder == run_id and _try(lock, fcntl.LOCK_SH):
             return
     finally:
@@ -68,6 +97,12 @@ def _take(migration: Migration, lock: int, run_id: str) -> None:
 
 def under_way(migration: Migration) -> str | None:
     """Dagster's id of the run that is under way, None if there is none."""
+    found = at_work(migration)
+    return found.run_id if found else None
+
+
+def at_work(migration: Migration) -> AtWork | None:
+    """The run that is under way, None if there is none."""
     try:
         lock = os.open(migration.folder / "lock", os.O_RDWR)
     except FileNotFoundError:
@@ -75,16 +110,23 @@ def under_way(migration: Migration) -> str | None:
     gate = os.open(migration.folder, os.O_RDONLY)
     try:
         fcntl.flock(gate, fcntl.LOCK_EX)
-        return None if _try(lock, fcntl.LOCK_EX) else _written(lock)[0]
+        if _try(lock, fcntl.LOCK_EX):
+            return None
+        run_id, _, root, environment = _written(lock)
     finally:
         os.close(lock)
         os.close(gate)
+    folder = migration.run_folder(root)
+    target = folder.read_result("target", "all", TargetResult)
+    return AtWork(run_id, folder, target.environment if target else environment)
 
 
-def _written(lock: int) -> tuple[str, str]:
-    """Run id and process id in the lock file; they stay there after the run."""
-    run_id, _, pid = os.pread(lock, 200, 0).decode().partition(" ")
-    return run_id, pid
+def _written(lock: int) -> tuple[str, ...]:
+    """Run id, process id, root run id and environment; they stay in the file after the run.
+
+    All are empty in a new file.
+    """
+    return tuple((os.pread(lock, 300, 0).decode() + "   ").split(" ")[:4])
 
 
 def _try(lock: int, kind: int) -> bool:

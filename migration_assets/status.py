@@ -13,7 +13,6 @@ from migration_assets import backup, backup_store, gate, history, pause, run_loc
 from migration_assets.core import window
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.history import Outcome
-from migration_assets.core.results import TargetResult
 from migration_assets.core.status import (
     Backups,
     Gate,
@@ -93,19 +92,17 @@ def _live(migration: Migration, environment: str) -> Live:
 
 
 def _running(migration: Migration, ended: Sequence[Outcome], now: datetime) -> Running | None:
-    run_id = run_lock.under_way(migration)
-    if run_id is None:
+    at_work = run_lock.at_work(migration)
+    if at_work is None:
         return None
-    folder = _folder(migration, run_id)
+    folder, environment = at_work.folder, at_work.environment
     began = datetime.fromtimestamp((migration.folder / "lock").stat().st_mtime, UTC)
-    target = folder.read_result("target", "all", TargetResult)
-    environment = target.environment if target else None
     usual = next((o for o in ended if o.proven and o.environment == environment), None)
     steps = sorted(folder.path.glob("results/steps/*.json"), key=lambda path: path.stat().st_mtime)
     stages, tasks = _tasks(folder)
     seconds = (now - began).total_seconds()
     return Running(
-        run_id=run_id,
+        run_id=at_work.run_id,
         environment=environment,
         started_at=began.isoformat(timespec="seconds"),
         seconds=seconds,
@@ -114,16 +111,6 @@ def _running(migration: Migration, ended: Sequence[Outcome], now: datetime) -> R
         step=steps[-1].stem if steps else None,
         left_seconds=max(_seconds(usual) - seconds, 0.0) if usual else None,
     )
-
-
-def _folder(migration: Migration, run_id: str) -> RunFolder:
-    """The folder that a run works in: its own, or that of the run whose rest it does."""
-    own = migration.run_folder(run_id)
-    if own.path.is_dir():
-        return own
-    others = (migration.folder / "runs").glob("*/progress")
-    newest = max(others, key=lambda path: path.stat().st_mtime, default=None)
-    return migration.run_folder(newest.parent.name) if newest else own
 
 
 def _tasks(folder: RunFolder) -> tuple[tuple[StageStatus, ...], tuple[TaskStatus, ...]]:

@@ -10,17 +10,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from migration_assets import history, switch_env
+from migration_assets import history, run_lock, switch_env, way_back
 from migration_assets import home as homes
 from migration_assets.cli import run
 from migration_assets.core.history import Cutover
-from migration_assets.core.rollback import Rollback, Way
+from migration_assets.core.results import TargetResult
+from migration_assets.core.rollback import Rollback, SwapBack, Way
+from migration_assets.errors import BrokenOffError
 from migration_assets.home import Migration
 from migration_assets.launch import instance, launch
 from migration_assets.rollback_drill import drill
@@ -255,8 +258,24 @@ def test_first_cutover_goes_back_to_the_source_step_by_step(
     assert '"quiet"' in said and "nothing was rolled back" in said
     assert ask(url, "SELECT count(*) FROM first.quiet") == [2]
     assert not (migration.folder / "calls").exists() and url in env.read_text()
-    # The hook fails: what was done stays done, and the second call goes on from there.
-    assert run(["rollback", "shop", "--accept-source-changes"]) == 1
+    # A run from its failure on works in the folder of the first.
+    into = TargetResult("here", "first", "first__in_root", None, "production")
+    migration.run_folder("root").write_result("target", "all", into)
+    with run_lock.held(migration, "attempt", root="root"):
+        assert run(["rollback", "shop"]) == 2
+        assert "run attempt of the same migration is under way" in capsys.readouterr().err
+    # The connection is lost after the commit: the target says that it was done. Then the hook
+    # fails: what was done stays done, and the next call goes on from there.
+    go_back = way_back.go_back
+
+    def lost(*args: Any, **options: Any) -> SwapBack:
+        go_back(*args, **options)
+        raise BrokenOffError("connection lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(way_back, "go_back", lost)
+        assert run(["rollback", "shop", "--accept-source-changes"]) == 3
+    assert run(["rollback", "shop"]) == 1
     assert "revert" in capsys.readouterr().err
     assert env.read_text() == "A=1\nDATABASE_URL=sqlite:///first.db\n"
     with pytest.raises(psycopg2.errors.UndefinedTable):

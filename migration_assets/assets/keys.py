@@ -8,8 +8,6 @@ from typing import TypeVar
 
 import dagster as dg
 
-from migration_assets.core.cutover_config import PRODUCTION, STAGING
-
 T = TypeVar("T")
 
 
@@ -129,11 +127,6 @@ class Keys:
     def backups(self, target: str) -> dg.AssetKey:
         """The backups of a target environment."""
         return dg.AssetKey([self.name, "backups", target])
-
-
-def environment_of(migration: str, job: str) -> str:
-    """The target environment that a job of ``migration`` works in, unless its assets say more."""
-    return PRODUCTION if job == Keys(migration).cutover else STAGING
 
 
 def batches(items: Sequence[tuple[T, int]], size: int, least: int = 1) -> list[list[T]]:

@@ -77,7 +77,7 @@ def run_job(
     folder = migration.run_folder(run_id)
     try:
         with (
-            run_lock.held(migration, run_id),
+            run_lock.held(migration, run_id, job),
             recorded(migration.home),
             # Beside what follows: Dagster takes two seconds to import and to define the run.
             taken_ahead(migration.source(), folder) if ahead else nullcontext(),
