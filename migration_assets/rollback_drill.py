@@ -44,7 +44,7 @@ def drill(
         the record with the time of each step, which is also in the migration's history.
 
     Raises:
-        InputError: nothing is live there, or it is production.
+        InputError: nothing is live there, it is production, or a run into it is under way.
         NotProvenError: what is live afterwards is not what was, or the application's checks failed
             on what was live before.
         BrokenOffError: the tables could not be exchanged, or the target was lost.
@@ -53,6 +53,7 @@ def drill(
         raise InputError(
             f"a drill exchanges tables twice, which {PRODUCTION} is not for: drill in staging"
         )
+    rollback.require_quiet(migration, environment)
     target = target_of(migration, environment)
     run, previous = _live(migration, target)
     if run is None:
@@ -77,7 +78,7 @@ def drill(
         steps.append(Step(name=ACCOUNT, outcome="done", seconds=seconds, detail=said))
         say(said)
     finally:
-        undone, forth = _timed(lambda: way_back.go_forth(migration, target, run))
+        undone, forth = _timed(lambda: way_back.go_forth(migration, target, run, swapped))
         steps.append(_step(UNDO, forth, undone))
         say(steps[-1].detail)
     if _live(migration, target) != (run, previous):

@@ -24,22 +24,23 @@ def go_back(
 ) -> SwapBack:
     """Exchange the tables, or the rows in those of the application; errors as there."""
     if _moves_rows(migration):
-        return rows_back.rows_back(target, migration.name, _tables(migration, run))
+        return rows_back.rows_back(target, migration.name, _tables(migration, run), run)
     return swap_back.swap_back(
         target,
         migration.name,
+        expected=run,
         to_previous=to_previous,
         built=migration.config.schema_mode == "existing",
         lenient=lenient,
     )
 
 
-def go_forth(migration: Migration, target: Target, run: str) -> SwapBack:
-    """Take :func:`go_back` of ``run`` back; errors as there."""
+def go_forth(migration: Migration, target: Target, run: str, done: SwapBack) -> SwapBack:
+    """Take ``done`` of :func:`go_back` of ``run`` back; errors as there."""
     if _moves_rows(migration):
-        return rows_back.rows_forth(target, migration.name, _tables(migration, run))
+        return rows_back.rows_forth(target, migration.name, _tables(migration, run), done)
     built = migration.config.schema_mode == "existing"
-    return swap_back.undo(target, migration.name, built=built)
+    return swap_back.undo(target, migration.name, done=done, built=built)
 
 
 def _moves_rows(migration: Migration) -> bool:

@@ -42,7 +42,9 @@ def test_back_and_back_again_and_forth_and_a_run_after_it(
              f"REVOKE SELECT ON {schema}.a FROM {reader.name};"
              f"ALTER TABLE {schema}.b ENABLE ROW LEVEL SECURITY;"
              f"CREATE POLICY mine ON {schema}.b USING (v <> 'hidden')")  # fmt: skip
-    done = swap_back(target, "shop")
+    with pytest.raises(InputError, match="exchanged meanwhile: run r2 is live there, and not r1"):
+        swap_back(target, "shop", expected="r1")
+    done = swap_back(target, "shop", expected="r2")
     assert (done.run, done.served, done.kept) == ("r2", "r1", f"{schema}__rolled_back")
     assert live(url, schema) == ["r1r1"] and live(url, f"{schema}__rolled_back") == ["r2r2", "wr2"]
     assert ask(url, f"INSERT INTO {schema}.a (v) VALUES ('x') RETURNING id") == [3]
@@ -54,7 +56,9 @@ def test_back_and_back_again_and_forth_and_a_run_after_it(
                schema) == ["mine"]  # fmt: skip
     with pytest.raises(InputError, match="was rolled back already"):
         swap_back(target, "shop")
-    forth = undo(target, "shop")
+    with pytest.raises(InputError, match="run r1 is live there, and not r2"):
+        undo(target, "shop", done=done.model_copy(update={"served": "r2"}))
+    forth = undo(target, "shop", done=done)
     assert (forth.run, forth.served, forth.kept) == ("r1", "r2", f"{schema}__previous")
     assert live(url, schema) == ["r2r2", "wr2"] and live(url, f"{schema}__previous")[0] == "r1r1"
     swap_back(target, "shop")

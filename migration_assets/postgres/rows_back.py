@@ -17,7 +17,7 @@ from migration_assets.postgres.exchange_rows import exchange_rows
 from migration_assets.postgres.marker import Mark, Role
 from migration_assets.postgres.patience import PATIENCE_SECONDS, limit_locks, patiently
 from migration_assets.postgres.swap import previous_schema
-from migration_assets.postgres.swap_back import ROLLED_BACK, make_room, rolled_back_schema
+from migration_assets.postgres.swap_back import check_live, make_room, rolled_back_schema
 
 T = TypeVar("T")
 
@@ -32,6 +32,7 @@ def rows_back(
     target: Target,
     migration: str,
     tables: Collection[str],
+    expected: str,
     *,
     patience: float = PATIENCE_SECONDS,
 ) -> SwapBack:
@@ -43,10 +44,11 @@ def rows_back(
         target: the database and the application's schema.
         migration: the migration's name.
         tables: those that the run filled.
+        expected: the run that is to be taken back.
         patience: seconds of trying against locks of others.
 
     Raises:
-        InputError: no run of this migration has filled them.
+        InputError: no run of this migration has filled them, or another one since.
         NotProvenError: a table was changed since, or a reference does not hold any more.
         BrokenOffError: others held their locks for too long, or the target was lost.
     """
@@ -59,11 +61,12 @@ def rows_back(
                 f'no run of migration {migration} has filled schema "{live}" at '
                 f"{target.location}: there is nothing to take back"
             )
+        check_live(run, expected, live)
         former = previous_schema(live) if were_rows(cursor, live, run) else None
         make_room(cursor, kept)
         mark = Mark(migration, run, Role.ROLLED_BACK)
         exchange_rows(cursor, live, tables, kept, mark, former)
-        run_log.record_run(cursor, run, migration, live, outcome=ROLLED_BACK)
+        run_log.record_run(cursor, run, migration, live, outcome=run_log.ROLLED_BACK)
         if former is None:
             run_log.forget_live(cursor, live, migration)
         return run, run_log.last_live(cursor, live, migration)
@@ -78,10 +81,11 @@ def rows_forth(
     target: Target,
     migration: str,
     tables: Collection[str],
+    done: SwapBack,
     *,
     patience: float = PATIENCE_SECONDS,
 ) -> SwapBack:
-    """Take :func:`rows_back` back. Arguments and errors as there."""
+    """Take ``done`` of :func:`rows_back` back. Arguments and errors as there."""
     live, former = target.schema, rolled_back_schema(target.schema)
 
     def once(cursor: Cursor) -> tuple[str, str | None, str | None]:
@@ -91,6 +95,7 @@ def rows_forth(
                 f'there is no schema "{former}" at {target.location}: nothing was rolled back'
             )
         before = run_log.live_run(cursor, live, migration)
+        check_live(before, done.served, live)
         kept = previous_schema(live) if _filled(cursor, live, tables) else None
         of_kept = Mark(migration, mark.run, Role.PREVIOUS)
         exchange_rows(cursor, live, tables, kept, of_kept, former)

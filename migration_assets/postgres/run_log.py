@@ -19,6 +19,8 @@ LIVE = "live"
 """Outcome of a run whose tables went live."""
 REPLACED = "replaced"
 """Outcome of a run whose tables went live, and are gone."""
+ROLLED_BACK = "rolled back"
+"""Outcome of a run whose tables were live."""
 
 
 def ensure_log(connection: Connection) -> None:
@@ -125,6 +127,17 @@ def live_run(cursor: Cursor, schema: str, migration: str) -> str | None:
     if not marker.schema_exists(cursor, schema) or not has_log(cursor):
         return None
     return last_live(cursor, schema, migration)
+
+
+def has_been_live(cursor: Cursor, run_id: str) -> bool:
+    """True if the tables of a run are live, or were, wherever."""
+    if not has_log(cursor):
+        return False
+    cursor.execute(
+        "SELECT 1 FROM migration_assets.runs WHERE run_id = %s AND outcome = ANY(%s)",
+        (run_id, [LIVE, REPLACED, ROLLED_BACK]),
+    )
+    return cursor.fetchone() is not None
 
 
 def own_objects(cursor: Cursor, schema: str, migration: str) -> list[int]:

@@ -29,9 +29,6 @@ from migration_assets.postgres.relations import (
 )
 from migration_assets.postgres.swap import previous_schema
 
-ROLLED_BACK = "rolled back"
-"""Outcome of a run whose tables were live."""
-
 
 @dataclass(frozen=True)
 class _Exchange:
@@ -66,6 +63,7 @@ def swap_back(
     target: Target,
     migration: str,
     *,
+    expected: str | None = None,
     to_previous: bool = True,
     built: bool = False,
     lenient: bool = False,
@@ -79,6 +77,7 @@ def swap_back(
     Args:
         target: the database and the schema that readers use.
         migration: the migration's name.
+        expected: the run that is to be taken back, None for whichever is live.
         to_previous: False if nothing was live before: what is live is then only put aside, so
             that nobody writes to it any more.
         built: the tables are the work of the application's own command; each state keeps the row
@@ -87,7 +86,8 @@ def swap_back(
         patience: seconds of trying against locks of others.
 
     Raises:
-        InputError: nothing of this migration is live, or there is nothing to go back to.
+        InputError: nothing of this migration is live, another run than the expected one is, or
+            there is nothing to go back to.
         NotProvenError: rights, a policy or a publication of today can not go over.
         BrokenOffError: others held their locks for too long, or the target was lost.
     """
@@ -101,6 +101,8 @@ def swap_back(
                 f'nothing of migration {migration} is live in schema "{target.schema}" at '
                 f"{target.location}: there is nothing to take back"
             )
+        if expected is not None:
+            check_live(run, expected, target.schema)
         if former is not None and not marker.schema_exists(cursor, former):
             raise InputError(
                 f'there is no schema "{former}" at {target.location}: nothing was live before run '
@@ -115,14 +117,14 @@ def undo(
     target: Target,
     migration: str,
     *,
+    done: SwapBack | None = None,
     built: bool = False,
-    lenient: bool = False,
     patience: float = PATIENCE_SECONDS,
 ) -> SwapBack:
     """Take the last rollback back: what it put aside is live again.
 
-    What is live is kept as ``<schema>__previous``, as it was before. Arguments and errors as for
-    :func:`swap_back`.
+    What is live is kept as ``<schema>__previous``, as it was before. ``done`` is the rollback, None
+    for whichever was the last one; other arguments and errors as for :func:`swap_back`.
     """
     former = rolled_back_schema(target.schema)
 
@@ -132,6 +134,8 @@ def undo(
                 f'there is no schema "{former}" at {target.location}: nothing was rolled back'
             )
         run = run_log.live_run(cursor, target.schema, migration)
+        if done is not None:
+            check_live(run, done.served, target.schema)
         kept = previous_schema(target.schema)
         if run is not None and marker.schema_exists(cursor, kept):
             raise InputError(
@@ -140,7 +144,20 @@ def undo(
             )
         return _look(cursor, target.schema, migration, run, kept, Role.PREVIOUS, former)
 
-    return _exchange(target, look, built=built, lenient=lenient, patience=patience)
+    return _exchange(target, look, built=built, lenient=False, patience=patience)
+
+
+def check_live(run: str | None, expected: str | None, schema: str) -> None:
+    """Refuse to exchange what somebody else has exchanged since it was looked at.
+
+    Raises:
+        InputError: another run than the expected one is live.
+    """
+    if expected != run:
+        raise InputError(
+            f'schema "{schema}" was exchanged meanwhile: run {run or "(none)"} is live there, and '
+            f"not {expected or '(none)'}; nothing was changed, look at it and start again"
+        )
 
 
 def _look(
@@ -309,7 +326,7 @@ def _log(cursor: Cursor, plan: _Exchange) -> None:
     """Let the log say which run is live: it is what tells our tables in a shared schema."""
     back = plan.role is Role.ROLLED_BACK
     if back and plan.run is not None:
-        run_log.record_run(cursor, plan.run, plan.migration, plan.live, outcome=ROLLED_BACK)
+        run_log.record_run(cursor, plan.run, plan.migration, plan.live, outcome=run_log.ROLLED_BACK)
     if back and plan.former is None:
         run_log.forget_live(cursor, plan.live, plan.migration)
     if not back and plan.mark is not None:
