@@ -28,12 +28,12 @@ from migration_assets import (
 )
 from migration_assets.core.cutover_config import PRODUCTION, STAGING, CommandConfig, SwitchConfig
 from migration_assets.core.preflight import Verdict
-from migration_assets.core.results import CommandResult, StepResult, SwapResult
+from migration_assets.core.results import CommandResult, StepResult
 from migration_assets.errors import InputError, MigrationError, NotProvenError
+from migration_assets.gone_live import went_live
 from migration_assets.home import Migration
 from migration_assets.passwords import known_passwords
-from migration_assets.postgres import run_log
-from migration_assets.postgres.connect import Target, session
+from migration_assets.postgres.connect import Target
 from migration_assets.postgres.variables import DATABASE_URL, application_variables
 from migration_assets.progress import Progress
 from migration_assets.retention import run_folders
@@ -299,22 +299,6 @@ def kept_url(place: Place) -> Path:
     return switch_env.kept_path(place.migration.folder, place.folder.path.name)
 
 
-def went_live(place: Place) -> bool:
-    """Whether the run's tables are live, as the target itself says.
-
-    Raises:
-        MigrationError: the target can not be asked.
-    """
-    if place.folder.read_result("swap", "all", SwapResult) is not None:
-        return True
-    with (
-        session(place.target, "the look at the target") as connection,
-        connection.cursor() as cursor,
-    ):
-        live = run_log.live_run(cursor, place.target.schema, place.migration.name)
-    return live == place.folder.path.name
-
-
 def bring_back(place: Place, asked: bool = False) -> StepResult | None:
     """After a cutover that ended before its swap: the application again, on its old database.
 
@@ -349,13 +333,16 @@ def left_stopped(migration: Migration) -> Place | None:
 
     A run that was killed could not do so itself.
     """
-    if PRODUCTION not in migration.config.targets or run_lock.under_way(migration) is not None:
+    if PRODUCTION not in migration.config.targets:
+        return None
+    at_work = run_lock.at_work(migration)
+    if at_work is not None and at_work.environment == PRODUCTION:
         return None
     for folder in run_folders(migration):
         if folder.read_results("steps", StepResult):
             place = Place(migration, folder, backup.target_of(migration, PRODUCTION))
-            stopped = _stopped(place) and not _brought_back(folder) and not went_live(place)
-            return place if stopped else None
+            undone = _brought_back(folder) or not _stopped(place)
+            return None if undone or went_live(place.target, folder) else place
     return None
 
 
@@ -363,9 +350,10 @@ def check_standing(place: Place) -> None:
     """Refuse to go on with a run whose application works on the old database again.
 
     Raises:
-        NotProvenError: it does, and the run has not gone live.
+        NotProvenError: it does.
+        MigrationError: the target can not be asked.
     """
-    if _brought_back(place.folder) and not went_live(place):
+    if _brought_back(place.folder) and not went_live(place.target, place.folder):
         raise NotProvenError(
             "the application was brought back to its old database after this cutover failed: "
             f"start a new cutover ({PRODUCTION} is as it was)"
@@ -373,9 +361,9 @@ def check_standing(place: Place) -> None:
 
 
 def _known_live(place: Place) -> bool:
-    """As :func:`went_live`; that the target can not be asked is kept, and raised."""
+    """As :func:`gone_live.went_live`; that the target can not be asked is kept, and raised."""
     try:
-        return went_live(place)
+        return went_live(place.target, place.folder)
     except MigrationError as error:
         with recorded(place.folder, BROUGHT_BACK):
             raise NotProvenError(

@@ -134,7 +134,8 @@ def undo(migration: Migration, environment: str, say: Say = print) -> Rollback:
             f"rollback {last.id} led the application back to the source, which it writes to since: "
             "start a new cutover"
         )
-    done = way_back.go_forth(migration, target, last.run)
+    require_quiet(migration, environment)
+    done = way_back.go_forth(migration, target, last.run, last.swap)
     migration.run_folder(last.run).rename_result(_SWAP_TAKEN_BACK, "swap")
     say(
         f'run {done.served} is live again in schema "{done.schema_name}", run {done.run} is kept '

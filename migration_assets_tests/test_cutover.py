@@ -11,7 +11,6 @@ import pytest
 from psycopg2 import sql
 
 from migration_assets import backup_store, cutover, gate, history, source_backup
-from migration_assets.backup import target_of
 from migration_assets.core.evidence import Verdict
 from migration_assets.core.standing import Movement, Standing
 from migration_assets.definitions import assemble
@@ -154,8 +153,9 @@ def test_a_cutover_goes_live_step_by_step(
     assert names(pg_url, schema) == []
     assert "DATABASE_URL=sqlite:///shop.db\n" in (migration.folder / "app.env").read_text()
     assert done(migration)[-2:] == ["stop", "revert"]
-    place = cutover.Place(migration, outcome.folder, target_of(migration, "production"))
-    assert not cutover.went_live(place)
+    swap = dg.AssetSelection.assets(["shop", "production", "swap"])
+    said = refused(migration, swap, outcome.run_id, "shop_production_swap")
+    assert "is not live any more, it was taken back" in said
     assert all(past.rolled_back_at for past in history.cutovers(migration))
     first, second = history.rollbacks(migration)
     assert (first.app_returns, second.app_returns) == (True, False)
@@ -291,3 +291,21 @@ def test_a_hook_that_fails_after_the_swap_leaves_the_rest_to_be_taken(
     assert "smoke: did not happen" in evidence.run.reasons
     (live,) = history.cutovers(migration)
     assert live.run_id == outcome.run_id
+    # What is live is not read, loaded and exchanged once more, without a gate and a look at the
+    # source; and once it was taken back, nothing of it goes on.
+    before = "has gone live: nothing before its swap can be done again"
+    assert before in refused(migration, tables("extract"), live.run_id, "shop_extract")
+    again = tables("production")
+    assert before in refused(migration, again, live.run_id, "shop_production_load")
+    assert command(migration, "rollback", "shop", "--emergency") == 0
+    rest = dg.AssetSelection.assets(["shop", "production", "start_app"])
+    said = refused(migration, rest, live.run_id, "shop_production_start_app")
+    assert "is not live any more, it was taken back" in said
+    assert names(pg_url, schema) == []
+
+
+def refused(migration: Migration, selection: dg.AssetSelection, run_id: str, op: str) -> str:
+    """Why an op failed in a further attempt of a part of a run."""
+    succeeded, folder = attempts.run(migration, selection, run_id)
+    assert not succeeded
+    return (folder.path / "results" / "failures" / f"{op}.json").read_text()

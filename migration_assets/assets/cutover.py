@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from migration_assets import cutover, gate, history, source_state
+from migration_assets import cutover, gate, gone_live, history, source_state
 from migration_assets.assets.keys import GATE, Keys
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.core.cutover_config import PRODUCTION
@@ -158,28 +158,27 @@ def _after(run: Run, work: Callable[[Place], object]) -> None:
     """Do a step that belongs after the swap.
 
     Raises:
-        NotProvenError: the run has not gone live.
+        NotProvenError: the run has not gone live, or is not live any more.
     """
     place = place_of(run)
-    if not cutover.went_live(place):
-        raise NotProvenError(
-            f"run {run.id} has not gone live: run the job {run.migration.name}_cutover"
-        )
+    gone_live.check_live(place.target, run.migration.name, run.folder)
     work(place)
 
 
 def admitted(run: Run) -> None:
-    """Refuse to touch production in a run that did not pass its preflight.
+    """Refuse to touch production in a run that did not pass its preflight, or has gone live.
 
     Raises:
-        NotProvenError: it did not.
+        NotProvenError: it did not, or it has.
     """
     if cutover.done(run.folder, "preflight") is None:
         raise NotProvenError(
             f"{PRODUCTION} is only written to by the job {Keys(run.migration.name).cutover}, after "
             "its preflight"
         )
-    cutover.check_standing(place_of(run))
+    place = place_of(run)
+    gone_live.check_not_live(place.target, run.folder)
+    cutover.check_standing(place)
 
 
 def go_live(
@@ -198,10 +197,14 @@ def go_live(
             it by an error. None if an earlier attempt has gone live.
 
     Raises:
-        NotProvenError: it may not; the message lists what is missing, or what moved.
+        NotProvenError: it may not; the message lists what is missing, or what moved. Or it went
+            live before, and was taken back.
     """
     still = None
-    if not cutover.went_live(place_of(run)):
+    place = place_of(run)
+    if gone_live.went_live(place.target, run.folder):
+        gone_live.check_live(place.target, run.migration.name, run.folder)
+    else:
         _require(run, plan_digest, history.changes(evidence))
         moved = _moved(run)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +107,10 @@ def _assets(
     def extract_op(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         run: Run = getattr(context.resources, keys.run_resource)
         chosen = {slug: key for key, slug in wanted.items() if key in context.selected_asset_keys}
-        with step(run, context, "convert") as current, opened(run, slugs, cached) as extraction:
+        with ExitStack() as held:
+            current = held.enter_context(step(run, context, "convert"))
+            run.admit(run.environment)
+            extraction = held.enter_context(opened(run, slugs, cached))
             _refuse_orphans(run, extraction)
             current.restart_clock()
             _advise(run, extraction, context.log.warning)

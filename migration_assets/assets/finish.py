@@ -62,6 +62,7 @@ def _constraints(migration: Migration, plan: Plan, target: str) -> dg.AssetsDefi
         with step(run, context, "constraints"):
             if not plan.tables:
                 # Nothing was extracted or loaded; there may still be views to make.
+                run.admit(target)
                 with opened(run, (), None) as extraction:
                     prepare(run, target, extraction.plan)
             planned = whole_plan(run)

@@ -12,7 +12,6 @@ from migration_assets.assets.metadata import code_version, column_schema, rate
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.assets.upstream import extract_folder
 from migration_assets.core.catalog import SkippedObject
-from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.results import LoadResult, Manifest, SourceResult
 from migration_assets.extract import open_parquet
@@ -90,6 +89,7 @@ def _assets(
         run: Run = getattr(context.resources, keys.run_resource)
         chosen = {slug: key for key, slug in wanted.items() if key in context.selected_asset_keys}
         with step(run, context, "load") as current:
+            run.admit(target)
             folders = {
                 slug: extract_folder(run, context.instance, keys.extract(slug), slug)
                 for slug in chosen
@@ -176,11 +176,7 @@ def _load_rest(
 
 
 def prepare(run: Run, target: str, plan: Plan) -> None:
-    """Look whether the run may write there, and make its incoming schema."""
-    if target == PRODUCTION:
-        from migration_assets.assets.cutover import admitted  # of no concern to a rehearsal
-
-        admitted(run)
+    """Make the incoming schema of a run that may write there."""
     destination = run.target(target)
     source = run.folder.read_result("source", "all", SourceResult)
     with run.folder.lock():

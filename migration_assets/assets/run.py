@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from migration_assets import pause, run_lock
-from migration_assets.assets.keys import environment_of
 from migration_assets.assets.report import write_evidence
 from migration_assets.core import naming
 from migration_assets.core.cutover_config import PRODUCTION
@@ -73,7 +72,9 @@ class Run:
     def environment(self) -> str:
         """The target environment that the run works in; never more than one."""
         record = self.folder.read_result("target", "all", TargetResult)
-        return record.environment if record else environment_of(self.migration.name, self.job)
+        return (
+            record.environment if record else run_lock.environment_of(self.migration.name, self.job)
+        )
 
     def incoming(self, target: str) -> str:
         """The schema that this run loads into before the swap."""
@@ -97,6 +98,17 @@ class Run:
             self._targets[name] = pooled(target, config.targets[name].pool)
             self.note_server(name, version)
         return self._targets[name]
+
+    def admit(self, target: str) -> None:
+        """Refuse to begin with anything that goes live in production, unless it may.
+
+        Raises:
+            NotProvenError: the run did not pass the preflight, or has gone live already.
+        """
+        if target == PRODUCTION:
+            from migration_assets.assets.cutover import admitted  # of no concern to a rehearsal
+
+            admitted(self)
 
     def note_server(self, name: str, version: str | None) -> None:
         """Keep for the evidence where the target environment ``name`` is, and its version."""
@@ -162,7 +174,8 @@ def run_resource(migration: Migration) -> dg.ResourceDefinition:
         run_id = continued_run(context.instance, context.run)
         with ExitStack() as held:
             try:
-                held.enter_context(run_lock.held(migration, context.run.run_id))
+                work = run_lock.held(migration, context.run.run_id, context.run.job_name, run_id)
+                held.enter_context(work)
                 folder = migration.run_folder(run_id)
                 if (gone := folder.purged) is not None:
                     raise InputError(f"run {run_id} was purged at {gone.at}: start a new run")

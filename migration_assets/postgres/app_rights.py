@@ -86,7 +86,7 @@ class Look:
     """What a look before a cutover found.
 
     Attributes:
-        rights: what the role can do now, for :func:`check_after`.
+        rights: what the role can do now.
         no_go: why the application would not work afterwards, each with what to do.
         warnings: what is odd, and may be meant.
     """
@@ -171,15 +171,6 @@ def check_before(target: Target, role: str) -> Look:
     if rights.usage and rights.relations and not rights.rights:
         warnings.append(f'app_role "{role}" can read nothing in schema "{target.schema}" today')
     return Look(rights, tuple(no_go), tuple(warnings))
-
-
-def check_after(target: Target, before: AppRights) -> tuple[str, ...]:
-    """What ``before`` allowed and is not allowed any more, one line each; empty is good."""
-    with (
-        session(target, "the look at the application's role") as connection,
-        connection.cursor() as cursor,
-    ):
-        return lost(before, read(cursor, target.schema, before.role))
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from migration_assets.postgres.patience import (
     limit_locks,
     patiently,
 )
+from migration_assets.postgres.relations import rename_schema
 from migration_assets.postgres.structure import look_in, read_structure
 from migration_assets.postgres.swap import is_done, previous_schema
 
@@ -123,10 +124,13 @@ def move_rows(
             tables=len(names),
             rows=rows,
         )
+        # Out of the way with the commit: a run that ends before it is dropped is not moved twice.
+        rename_schema(cursor, incoming, moved)
         if still is not None:
             still()
         return kept
 
+    moved = shorten(f"{target.schema}__moved_{run_id[:8]}")
     previous = previous_schema(target.schema)
     with session(target, "the move of rows") as connection:
         run_log.ensure_log(connection)
@@ -140,7 +144,7 @@ def move_rows(
         with connection, connection.cursor() as cursor:
             for name in names:
                 cursor.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(target.schema, name)))
-        marker.drop_schema(connection, incoming)
+        marker.drop_schema(connection, moved)
         marker.drop_schema(connection, _obsolete(target.schema, run_id))
     return SwapResult(target.schema, previous if kept else None, seconds, attempts, ended - began)
 
