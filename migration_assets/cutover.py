@@ -201,11 +201,15 @@ def _taken(place: Place, step: str) -> StepResult:
 
 def _command(place: Place, step: str, config: CommandConfig) -> CommandResult:
     command = place.command(step, config, place.variables())
-    log = place.folder.path / "steps" / f"{step}.log"
-    result = commands.run(command, log)
+    result = commands.run(command, _log(place, step))
     if not result.passed:
-        raise NotProvenError(f"{result.problem}; all it printed is in {log}")
+        raise NotProvenError(f"{result.problem}; all it printed is in {_log(place, step)}")
     return result
+
+
+def _log(place: Place, step: str) -> Path:
+    """Takes what a hook prints; it is there as soon as the hook begins."""
+    return place.folder.path / "steps" / f"{step}.log"
 
 
 def freeze(place: Place) -> StepResult:
@@ -373,13 +377,9 @@ def _known_live(place: Place) -> bool:
 
 
 def _stopped(place: Place) -> bool:
-    """Whether anything was done, or tried, with the application or the source."""
+    """Whether anything was done, tried, or only begun with the application or the source."""
     hooks = place.migration.config.cutover.hooks
-    configured = (("stop_app", hooks.stop_app), ("freeze", hooks.freeze))
-    return any(
-        command is not None and place.folder.read_result("steps", step, StepResult) is not None
-        for step, command in configured
-    )
+    return any(getattr(hooks, s) and _log(place, s).exists() for s in ("stop_app", "freeze"))
 
 
 def _brought_back(folder: RunFolder) -> bool:

@@ -21,7 +21,7 @@ from migration_assets.core.source_literals import (
     identifier,
     literals,
 )
-from migration_assets.errors import InputError
+from migration_assets.errors import MigrationError
 from migration_assets.postgres.written_since import DELETED, INSERTED, UPDATED, Write
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources.base import QueryError, Source
@@ -68,7 +68,7 @@ def time_forms(source: Source, place: RunFolder, table: TablePlan) -> dict[str, 
     forms: dict[str, TimeForm] = {}
     if not columns:
         return forms
-    with suppress(InputError, OSError, QueryError):
+    with suppress(MigrationError, OSError, QueryError):
         reader = source.open_snapshot(place.snapshot)
         try:
             for name in columns:

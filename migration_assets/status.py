@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import psutil
 import psycopg2
 
-from migration_assets import backup, backup_store, gate, history, pause, run_lock, watch
+from migration_assets import backup, backup_store, cutover, gate, history, pause, run_lock, watch
 from migration_assets.core import window
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.history import Outcome
@@ -59,6 +60,7 @@ def look(migration: Migration, live: Sequence[Live] | None = None) -> Status:
         source=migration.source().location,
         zone=migration.config.display_timezone,
         paused=str(paused) if paused else None,
+        stopped=_stopped(migration),
         running=_running(migration, ended, now),
         runs=tuple(_past(outcome) for outcome in ended[:RUNS]),
         live=tuple(look_at_targets(migration) if live is None else live),
@@ -66,6 +68,14 @@ def look(migration: Migration, live: Sequence[Live] | None = None) -> Status:
         backups=tuple(_backups(migration)),
         watch=_watch(migration),
     )
+
+
+def _stopped(migration: Migration) -> str | None:
+    """The cutover whose application waits for somebody; None too if the target can not say."""
+    with suppress(MigrationError):
+        place = cutover.left_stopped(migration)
+        return place.folder.path.name if place else None
+    return None
 
 
 def look_at_targets(migration: Migration) -> list[Live]:

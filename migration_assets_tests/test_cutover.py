@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-from migration_assets import backup_store, cutover, gate, history, source_backup
+from migration_assets import backup_store, cutover, gate, history, source_backup, status
 from migration_assets.core.evidence import Verdict
 from migration_assets.core.standing import Movement, Standing
 from migration_assets.definitions import assemble
@@ -309,3 +309,20 @@ def refused(migration: Migration, selection: dg.AssetSelection, run_id: str, op:
     succeeded, folder = attempts.run(migration, selection, run_id)
     assert not succeeded
     return (folder.path / "results" / "failures" / f"{op}.json").read_text()
+
+
+def test_a_cutover_that_was_killed_while_its_application_stopped_is_seen_and_brought_back(
+    migration: Migration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = migration.run_folder("0b7c1f5e-0000").create()
+    cutover.skip(folder, "preflight", "as if")
+    assert status.look(migration).stopped is None
+    # The hook had begun: nothing else can be known of it.
+    (folder.path / "steps").mkdir()
+    (folder.path / "steps" / "stop_app.log").touch()
+    assert command(migration, "status", "shop") == 0
+    assert "0b7c1f5e ended before its swap and left the application stopped" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert command(migration, "cutover", "shop", "--bring-back") == 0
+    assert done(migration) == ["revert"] and status.look(migration).stopped is None

@@ -121,14 +121,16 @@ class Watch:
 class Status:
     """One migration.
 
-    ``gate`` is None where there is no production, ``watch`` where nobody has looked at it; ``zone``
-    is the one in which times are shown to people.
+    ``stopped`` is the cutover that ended before its swap and left the application stopped, None for
+    none. ``gate`` is None where there is no production, ``watch`` where nobody has looked at it;
+    ``zone`` is the one in which times are shown to people.
     """
 
     name: str
     source: str
     zone: str
     paused: str | None
+    stopped: str | None
     running: Running | None
     runs: tuple[PastRun, ...]
     live: tuple[Live, ...]
