@@ -19,6 +19,7 @@ from migration_assets import (
     backup,
     commands,
     gate,
+    gone_live,
     preflight,
     replaced,
     restore_drill,
@@ -30,7 +31,6 @@ from migration_assets.core.cutover_config import PRODUCTION, STAGING, CommandCon
 from migration_assets.core.preflight import Verdict
 from migration_assets.core.results import CommandResult, StepResult
 from migration_assets.errors import InputError, MigrationError, NotProvenError
-from migration_assets.gone_live import went_live
 from migration_assets.home import Migration
 from migration_assets.passwords import known_passwords
 from migration_assets.postgres.connect import Target
@@ -80,12 +80,6 @@ def done(folder: RunFolder, step: str) -> StepResult | None:
     return record if record is not None and record.outcome != "failed" else None
 
 
-def steps(folder: RunFolder) -> list[StepResult]:
-    """The records of all steps so far, as they began."""
-    found = folder.read_results("steps", StepResult).values()
-    return sorted(found, key=lambda record: record.started_at)
-
-
 @contextmanager
 def recorded(folder: RunFolder, step: str) -> Iterator[Callable[[str], None]]:
     """Time a step and keep what becomes of it; gives a function that takes its one-line detail."""
@@ -122,7 +116,8 @@ def missing(migration: Migration, run_id: str | None = None) -> list[str]:
     lines = gate.missing(migration, run_id=run_id)
     if PRODUCTION in migration.config.targets:
         findings = preflight.look(migration, PRODUCTION, run_id)
-        lines += [f"{f.name}: {f.reason}" for f in findings if f.verdict is Verdict.NO_GO]
+        no_go = [f"{f.name}: {f.reason}" for f in findings if f.verdict is Verdict.NO_GO]
+        lines += no_go or gone_live.unrecorded(migration, backup.target_of(migration, PRODUCTION))
     hooks = migration.config.cutover.hooks
     if hooks.switch_env is not None and hooks.switch_env.file is not None:
         try:
@@ -346,7 +341,7 @@ def left_stopped(migration: Migration) -> Place | None:
         if folder.read_results("steps", StepResult):
             place = Place(migration, folder, backup.target_of(migration, PRODUCTION))
             undone = _brought_back(folder) or not _stopped(place)
-            return None if undone or went_live(place.target, folder) else place
+            return None if undone or gone_live.went_live(place.target, folder) else place
     return None
 
 
@@ -357,7 +352,7 @@ def check_standing(place: Place) -> None:
         NotProvenError: it does.
         MigrationError: the target can not be asked.
     """
-    if _brought_back(place.folder) and not went_live(place.target, place.folder):
+    if _brought_back(place.folder) and not gone_live.went_live(place.target, place.folder):
         raise NotProvenError(
             "the application was brought back to its old database after this cutover failed: "
             f"start a new cutover ({PRODUCTION} is as it was)"
@@ -367,7 +362,7 @@ def check_standing(place: Place) -> None:
 def _known_live(place: Place) -> bool:
     """As :func:`gone_live.went_live`; that the target can not be asked is kept, and raised."""
     try:
-        return went_live(place.target, place.folder)
+        return gone_live.went_live(place.target, place.folder)
     except MigrationError as error:
         with recorded(place.folder, BROUGHT_BACK):
             raise NotProvenError(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from psycopg2 import errors
 
-from migration_assets.core.results import SwapResult
+from migration_assets import history
+from migration_assets.core.results import StepResult, SwapResult
 from migration_assets.errors import BrokenOffError, NotProvenError
+from migration_assets.home import Migration
 from migration_assets.postgres import marker, run_log
 from migration_assets.postgres.connect import Target, session
 from migration_assets.run_folder import RunFolder
@@ -37,6 +39,38 @@ def went_live(target: Target, folder: RunFolder) -> bool:
         return run_log.has_been_live(cursor, folder.path.name)
 
 
+def live_run(target: Target, migration: str) -> str | None:
+    """The run of the migration that is live, None if there is none.
+
+    Raises:
+        MigrationError: the target can not be asked.
+    """
+    with (
+        session(target, "the look at the target") as connection,
+        connection.cursor() as cursor,
+    ):
+        return run_log.live_run(cursor, target.schema, migration)
+
+
+def unrecorded(migration: Migration, target: Target) -> list[str]:
+    """What keeps a cutover from beginning after one that was killed between commit and record.
+
+    Its approval is used up, and what it replaced would be dropped.
+
+    Raises:
+        MigrationError: the target can not be asked.
+    """
+    live = live_run(target, migration.name)
+    if live is None or live in {past.run_id for past in history.cutovers(migration)}:
+        return []
+    if migration.run_folder(live).read_result("steps", "preflight", StepResult) is None:
+        return []
+    return [
+        f"run {live} has gone live and was broken off before that was recorded: re-execute it from "
+        f"its failure, or take it back with migration-assets rollback {migration.name}"
+    ]
+
+
 def check_live(target: Target, migration: str, folder: RunFolder) -> None:
     """Refuse to go on after the swap with a run whose tables are not live.
 
@@ -47,11 +81,7 @@ def check_live(target: Target, migration: str, folder: RunFolder) -> None:
     run_id = folder.path.name
     if not went_live(target, folder):
         raise NotProvenError(f"run {run_id} has not gone live: run the job {migration}_cutover")
-    with (
-        session(target, "the look at the target") as connection,
-        connection.cursor() as cursor,
-    ):
-        live = run_log.live_run(cursor, target.schema, migration)
+    live = live_run(target, migration)
     if live != run_id:
         raise NotProvenError(
             f"run {run_id} is not live any more, "

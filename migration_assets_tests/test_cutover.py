@@ -12,9 +12,14 @@ from psycopg2 import sql
 
 from migration_assets import backup_store, cutover, gate, history, source_backup, status
 from migration_assets.core.evidence import Verdict
+from migration_assets.core.evidence_live import CutoverEvidence, StepEvidence
+from migration_assets.core.results import StepResult
 from migration_assets.core.standing import Movement, Standing
 from migration_assets.definitions import assemble
+from migration_assets.errors import BrokenOffError
+from migration_assets.evidence.going_live import step_reasons
 from migration_assets.home import Migration
+from migration_assets.run_folder import RunFolder
 from migration_assets.sources.sqlite import SQLiteSource
 from migration_assets_tests import attempts
 from migration_assets_tests.live_shop import (
@@ -123,6 +128,16 @@ def test_a_cutover_goes_live_step_by_step(
     # Backups go on from now on, without anybody having to start them.
     assert isinstance(tick(migration), dg.RunRequest)
 
+    # A process that is killed before it has recorded that it is live leaves no approval to use.
+    record = history.folder(migration, "cutovers") / f"{outcome.run_id}.json"
+    aside = record.rename(tmp_path / "aside")
+    assert gate.missing(migration) == []
+    (line,) = cutover.missing(migration)
+    assert line.startswith(f"run {outcome.run_id} has gone live and was broken off")
+    swap = dg.AssetSelection.assets(["shop", "production", "swap"])
+    assert attempts.run(migration, swap, outcome.run_id)[0] and record.exists()
+    aside.replace(record)
+
     # The approval is used up; what is live now is in the backup of the next one.
     (line,) = gate.missing(migration)
     assert line.startswith("no approval")
@@ -153,13 +168,22 @@ def test_a_cutover_goes_live_step_by_step(
     assert names(pg_url, schema) == []
     assert "DATABASE_URL=sqlite:///shop.db\n" in (migration.folder / "app.env").read_text()
     assert done(migration)[-2:] == ["stop", "revert"]
-    swap = dg.AssetSelection.assets(["shop", "production", "swap"])
     said = refused(migration, swap, outcome.run_id, "shop_production_swap")
     assert "is not live any more, it was taken back" in said
     assert all(past.rolled_back_at for past in history.cutovers(migration))
     first, second = history.rollbacks(migration)
     assert (first.app_returns, second.app_returns) == (True, False)
     assert first.source_moved is None and second.account.rows == 1
+
+
+def test_a_swap_that_failed_can_be_tried_again(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(BrokenOffError), cutover.recorded(folder, "swap"):
+        raise BrokenOffError("no locks")
+    found = [StepEvidence(**vars(s)) for s in folder.read_results("steps", StepResult).values()]
+    evidence = CutoverEvidence(swap_seconds=None, steps=tuple(found))
+    assert list(step_reasons(evidence, ["swap"], ())) == ["swap: no locks"]
+    assert list(step_reasons(evidence, ["load"], ())) == []
 
 
 def test_a_late_writer_makes_it_refuse_and_brings_the_application_back(

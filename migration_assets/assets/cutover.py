@@ -200,10 +200,12 @@ def go_live(
         NotProvenError: it may not; the message lists what is missing, or what moved. Or it went
             live before, and was taken back.
     """
-    still = None
+    still = moved = None
     place = place_of(run)
     if gone_live.went_live(place.target, run.folder):
         gone_live.check_live(place.target, run.migration.name, run.folder)
+        if not _is_known(run):  # its process ended before the last look at the source
+            moved = _moved(run)
     else:
         _require(run, plan_digest, history.changes(evidence))
         moved = _moved(run)
@@ -223,7 +225,7 @@ def go_live(
             f"{result.attempts}"
         )
     _keep(run, plan_digest, result)
-    if still is not None and (line := moved()) is not None:
+    if moved is not None and (line := moved()) is not None:
         # Between the last look and the commit; no transaction spans both databases.
         raise NotProvenError(
             f"the source was written to in the moment in which it went live: {line}; the "
@@ -264,9 +266,14 @@ def _moved(run: Run) -> Callable[[], str | None]:
     return moved
 
 
+def _is_known(run: Run) -> bool:
+    """Whether the history says that the run went live."""
+    return any(known.run_id == run.id for known in history.cutovers(run.migration))
+
+
 def _keep(run: Run, plan_digest: str, swapped: SwapResult) -> None:
     """Write into the history that the run went live."""
-    if any(known.run_id == run.id for known in history.cutovers(run.migration)):
+    if _is_known(run):
         return
     approval = gate.standing_approval(run.migration, run.id)
     source = run.folder.read_result("source", "all", SourceResult)

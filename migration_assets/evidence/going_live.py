@@ -52,7 +52,9 @@ def step_reasons(
     from migration_assets.cutover import AFTER  # of no concern to a rehearsal
 
     for step in evidence.steps:
-        if step.outcome == "failed" and step.detail not in said:
+        # A swap that failed before may be tried again.
+        tried = step.name != "swap" or "swap" in planned
+        if tried and step.outcome == "failed" and step.detail not in said:
             yield f"{step.name}: {step.detail}"
     if "swap" in planned and evidence.swap_seconds is not None:
         taken = {step.name for step in evidence.steps}
