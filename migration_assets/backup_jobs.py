@@ -10,7 +10,8 @@ import dagster as dg
 from migration_assets.assets.keys import Keys
 from migration_assets.backup_store import default_environment
 from migration_assets.core.cutover_config import PRODUCTION
-from migration_assets.errors import MigrationError, NotProvenError
+from migration_assets.core.sensitive import shown_error
+from migration_assets.errors import NotProvenError
 from migration_assets.home import Migration
 from migration_assets.progress import Progress
 
@@ -182,11 +183,10 @@ def _errand(migration: Migration, context: Any) -> Iterator[Progress]:
     try:
         yield Progress(shown, context.log.info)
     except Exception as error:
-        if isinstance(error, MigrationError):
-            line, code = str(error), error.exit_code
-        else:
-            line = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            code = NotProvenError.exit_code
-        raise dg.Failure(line, metadata={"exit_code": code}, allow_retries=False) from error
+        hidden = bool(migration.config.sensitive)
+        code = getattr(error, "exit_code", NotProvenError.exit_code)
+        raise dg.Failure(
+            shown_error(error, hidden), metadata={"exit_code": code}, allow_retries=False
+        ) from (None if hidden else error)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

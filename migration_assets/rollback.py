@@ -30,6 +30,7 @@ from migration_assets.core.rollback import (
     SwapBack,
     Way,
 )
+from migration_assets.core.sensitive import shown_error
 from migration_assets.core.standing import Standing
 from migration_assets.errors import InputError, MigrationError, NotProvenError
 from migration_assets.home import Migration
@@ -202,7 +203,7 @@ class _Steps:
         except MigrationError as error:
             detail, failure = str(error), error
         except Exception as error:
-            detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            detail = shown_error(error, bool(self._migration.config.sensitive))
             if not may_fail:
                 raise
         finally:

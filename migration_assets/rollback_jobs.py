@@ -9,7 +9,8 @@ from migration_assets.assets.keys import Keys
 from migration_assets.backup_store import default_environment
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.results import StepFailure
-from migration_assets.errors import MigrationError
+from migration_assets.core.sensitive import shown_error
+from migration_assets.errors import MigrationError, NotProvenError
 from migration_assets.home import Migration
 
 if TYPE_CHECKING:
@@ -104,13 +105,17 @@ def _recorded(
     """Do it; its figures become metadata, a failure one line with its exit code."""
     try:
         record = work()
-    except MigrationError as error:
-        failure = StepFailure(context.op_def.name, str(error), error.exit_code)
+    except Exception as error:
+        hidden = bool(migration.config.sensitive)
+        if not isinstance(error, MigrationError) and not hidden:
+            raise
+        code = getattr(error, "exit_code", NotProvenError.exit_code)
+        failure = StepFailure(context.op_def.name, shown_error(error, hidden), code)
         folder = migration.run_folder(context.run.run_id)
         folder.write_result("failures", context.op_def.name, failure)
         raise dg.Failure(
-            description=str(error), metadata={"exit_code": error.exit_code}, allow_retries=False
-        ) from error
+            description=failure.message, metadata={"exit_code": code}, allow_retries=False
+        ) from (None if hidden else error)
     written = record.account.rows if record.account else 0
     context.add_output_metadata(
         {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from psycopg2.extensions import cursor as Cursor
 
+from migration_assets.core.plan import Plan
 from migration_assets.core.rollback import SwapBack
+from migration_assets.core.sensitive import names
 from migration_assets.errors import InputError
 from migration_assets.home import Migration
 from migration_assets.postgres import marker, rows_back, swap_back
@@ -24,7 +26,8 @@ def go_back(
 ) -> SwapBack:
     """Exchange the tables, or the rows in those of the application; errors as there."""
     if _moves_rows(migration):
-        return rows_back.rows_back(target, migration.name, _tables(migration, run), run)
+        plan = _plan(migration, run)
+        return rows_back.rows_back(target, migration.name, _tables(plan), run, hidden=_hidden(plan))
     return swap_back.swap_back(
         target,
         migration.name,
@@ -38,7 +41,10 @@ def go_back(
 def go_forth(migration: Migration, target: Target, run: str, done: SwapBack) -> SwapBack:
     """Take ``done`` of :func:`go_back` of ``run`` back; errors as there."""
     if _moves_rows(migration):
-        return rows_back.rows_forth(target, migration.name, _tables(migration, run), done)
+        plan = _plan(migration, run)
+        return rows_back.rows_forth(
+            target, migration.name, _tables(plan), done, hidden=_hidden(plan)
+        )
     built = migration.config.schema_mode == "existing"
     return swap_back.undo(target, migration.name, done=done, built=built)
 
@@ -49,11 +55,20 @@ def _moves_rows(migration: Migration) -> bool:
     return config.schema_mode == "existing" and config.schema_command is None
 
 
-def _tables(migration: Migration, run: str) -> list[str]:
+def _plan(migration: Migration, run: str) -> Plan:
     place = migration.run_folder(run)
     if not place.has_plan:
         raise InputError(
             f"the folder of run {run} is gone, which names the tables that it filled: put their "
             "rows back yourself"
         )
-    return [table.name for table in place.plan().tables]
+    return place.plan()
+
+
+def _tables(plan: Plan) -> list[str]:
+    return [table.name for table in plan.tables]
+
+
+def _hidden(plan: Plan) -> set[str]:
+    """Columns whose values are in no message."""
+    return {name for table in plan.tables for name in names(table)}

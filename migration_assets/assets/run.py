@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -21,6 +19,7 @@ from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.evidence import Evidence
 from migration_assets.core.plan import TablePlan
 from migration_assets.core.results import StageResult, StepFailure, TargetResult
+from migration_assets.core.sensitive import shown_error
 from migration_assets.errors import (
     BrokenOffError,
     InputError,
@@ -279,7 +278,7 @@ def step(run: Run, context: Any, stage: str) -> Iterator[Step]:
         error = _lost(run, caught) if isinstance(caught, Exception) else caught
         run.progress.stop()
         failure = StepFailure(
-            current.name, line(error, hidden), _exit_code(error), tuple(current.failures)
+            current.name, shown_error(error, hidden), _exit_code(error), tuple(current.failures)
         )
         run.folder.write_result("failures", current.name, failure)
         _bring_back(run, context)
@@ -333,31 +332,17 @@ def _lost(run: Run, error: Exception) -> Exception:
 
 
 def together(failures: dict[str, Exception], hidden: bool) -> Exception:
-    """One error for the failures of several tables, the worst kind of them; see :func:`line`."""
+    """One error for the failures of several tables, the worst kind of them."""
     if len(failures) == 1:
         return next(iter(failures.values()))
-    lines = "; ".join(f'"{table}": {line(error, hidden)}' for table, error in failures.items())
+    lines = "; ".join(
+        f'"{table}": {shown_error(error, hidden)}' for table, error in failures.items()
+    )
     message = f"{len(failures)} tables failed: {lines}"
     for kind in (BrokenOffError, NotProvenError, InputError):
         if any(isinstance(error, kind) for error in failures.values()):
             return kind(message)
     return ExceptionGroup(message, list(failures.values()))
-
-
-def line(error: BaseException, hidden: bool) -> str:
-    """An error in one line; of one that is none of ours, with ``hidden``, only where it arose."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MigrationError):
-        return text
-    if type(error).__name__ in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}:
-        return "interrupted"
-    if hidden and isinstance(error, ExceptionGroup):
-        return error.message  # of together()
-    if hidden:
-        frames = traceback.extract_tb(error.__traceback__)
-        place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-        return f"{type(error).__name__}{place}; its message may have sensitive values"
-    return f"{type(error).__name__}: {text}"
 
 
 def _exit_code(error: BaseException) -> int:

@@ -77,13 +77,18 @@ def command(
         return 0
     options = rollback.Options(emergency, accept_source_changes, further)
     if emergency:
-        record = rollback.roll_back(
-            migration,
-            chosen,
-            str(uuid.uuid4()),
-            options,
-            lambda line: click.echo(line, err=as_json),
-        )
+        try:
+            record = rollback.roll_back(
+                migration,
+                chosen,
+                str(uuid.uuid4()),
+                options,
+                lambda line: click.echo(line, err=as_json),
+            )
+        except KeyboardInterrupt:
+            raise BrokenOffError(
+                "the rollback was interrupted: start it again, and it goes on from where it was"
+            ) from None
     else:
         config = {
             "environment": chosen,

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from migration_assets.core.catalog import Catalog, Table
 from migration_assets.core.plan import Plan, TablePlan
 from migration_assets.core.profile import ColumnProfile, Profile
 from migration_assets.core.results import ColumnFacts
-from migration_assets.errors import InputError
+from migration_assets.errors import InputError, MigrationError
 
 MASK = "***"
 ALL = "*"
@@ -178,6 +180,22 @@ def shown_detail(detail: str | None, hidden: Collection[str]) -> str | None:
     if not any(name in found["columns"] for name in hidden):
         return detail
     return f"Key ({found['columns']})=({MASK}){detail[found.end() :]}"
+
+
+def shown_error(error: BaseException, hidden: bool) -> str:
+    """An error in one line; of one that is none of ours, with ``hidden``, only where it arose."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MigrationError):
+        return text
+    if type(error).__name__ in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"}:
+        return "interrupted"
+    if hidden and isinstance(error, ExceptionGroup):
+        return error.message  # of together()
+    if hidden:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        return f"{type(error).__name__}{place}; its message may have sensitive values"
+    return f"{type(error).__name__}: {text}"
 
 
 def shown_facts(table: TablePlan, facts: Mapping[str, ColumnFacts]) -> dict[str, ColumnFacts]:

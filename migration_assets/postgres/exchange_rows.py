@@ -12,6 +12,7 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor
 
+from migration_assets.core.sensitive import shown_detail
 from migration_assets.core.structure import Structure, TargetTable
 from migration_assets.errors import NotProvenError
 from migration_assets.postgres import clone, marker
@@ -29,6 +30,7 @@ def exchange_rows(
     kept: str | None,
     mark: Mark,
     former: str | None,
+    hidden: Collection[str] = (),
 ) -> None:
     """Keep the rows of tables aside, and put those in their place that were kept before.
 
@@ -40,6 +42,7 @@ def exchange_rows(
         mark: of that schema.
         former: the schema with the rows that come; it is dropped. None if none come. A table that
             it does not hold had no rows.
+        hidden: names of columns whose values are in no message.
 
     Raises:
         NotProvenError: a table was changed since, or a reference does not hold any more.
@@ -53,10 +56,10 @@ def exchange_rows(
     except CONTENDED:
         raise
     except (psycopg2.IntegrityError, psycopg2.DataError, psycopg2.ProgrammingError) as error:
-        detail = f": {error.diag.message_detail}" if error.diag.message_detail else ""
+        said = shown_detail(error.diag.message_detail, hidden)
         raise NotProvenError(
             f'rows can not go back into schema "{live}", which is as it was: '
-            f"{error.diag.message_primary}{detail}"
+            f"{error.diag.message_primary}{f': {said}' if said else ''}"
         ) from error
 
 

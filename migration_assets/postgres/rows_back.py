@@ -34,6 +34,7 @@ def rows_back(
     tables: Collection[str],
     expected: str,
     *,
+    hidden: Collection[str] = (),
     patience: float = PATIENCE_SECONDS,
 ) -> SwapBack:
     """Let the tables hold what they held before the last run, nothing if they were empty.
@@ -45,6 +46,7 @@ def rows_back(
         migration: the migration's name.
         tables: those that the run filled.
         expected: the run that is to be taken back.
+        hidden: names of columns whose values are in no message.
         patience: seconds of trying against locks of others.
 
     Raises:
@@ -65,7 +67,7 @@ def rows_back(
         former = previous_schema(live) if were_rows(cursor, live, run) else None
         make_room(cursor, kept)
         mark = Mark(migration, run, Role.ROLLED_BACK)
-        exchange_rows(cursor, live, tables, kept, mark, former)
+        exchange_rows(cursor, live, tables, kept, mark, former, hidden)
         run_log.record_run(cursor, run, migration, live, outcome=run_log.ROLLED_BACK)
         if former is None:
             run_log.forget_live(cursor, live, migration)
@@ -83,6 +85,7 @@ def rows_forth(
     tables: Collection[str],
     done: SwapBack,
     *,
+    hidden: Collection[str] = (),
     patience: float = PATIENCE_SECONDS,
 ) -> SwapBack:
     """Take ``done`` of :func:`rows_back` back. Arguments and errors as there."""
@@ -98,7 +101,7 @@ def rows_forth(
         check_live(before, done.served, live)
         kept = previous_schema(live) if _filled(cursor, live, tables) else None
         of_kept = Mark(migration, mark.run, Role.PREVIOUS)
-        exchange_rows(cursor, live, tables, kept, of_kept, former)
+        exchange_rows(cursor, live, tables, kept, of_kept, former, hidden)
         run_log.record_run(cursor, mark.run, migration, live, outcome=run_log.LIVE)
         return mark.run, before, kept
 

@@ -20,6 +20,7 @@ from typing import IO
 import pymysql
 
 from migration_assets.core.catalog import Catalog, Kind
+from migration_assets.core.sensitive import without_values
 from migration_assets.core.standing import TableState, held_against
 from migration_assets.errors import BrokenOffError, NotProvenError
 from migration_assets.sources.base import SourceCopy
@@ -97,8 +98,9 @@ def restored(address: Address, folder: Path) -> Iterator[Address]:
                 if any(code in str(error) for code in _NO_RIGHT):
                     raise PermissionError(str(error)) from error
                 raise NotProvenError(
-                    f"the backup of {address.location} can not be restored: {error}"
-                ) from error
+                    f"the backup of {address.location} can not be restored: "
+                    f"{without_values(str(error))}"
+                ) from None
             yield there
         finally:
             # Not by that connection, which may have waited for too long.
