@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 from contextlib import closing
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -25,8 +26,11 @@ from migration_assets.core.source_literals import (
     literals,
 )
 from migration_assets.core.types import PgType
+from migration_assets.errors import BrokenOffError
 from migration_assets.postgres.written_since import DELETED, INSERTED, UPDATED, Write
-from migration_assets.replay import Replay, TableReplay
+from migration_assets.replay import Replay, TableReplay, time_forms
+from migration_assets.run_folder import RunFolder
+from migration_assets.sources.sqlite import SQLiteSource
 from migration_assets_tests.mysql_server import MySQLDatabase
 
 BERLIN = "Europe/Berlin"
@@ -204,3 +208,13 @@ def test_a_row_is_not_sought_by_a_value_that_a_rule_has_made() -> None:
         with pytest.raises(NoLiteralError, match="ledger"):
             made.statement(Write(DELETED, before, None))
         assert made.statement(Write(INSERTED, None, before))
+
+
+def test_a_snapshot_that_is_gone_leaves_the_usual_forms(tmp_path: Path) -> None:
+    class Gone(SQLiteSource):
+        def open_snapshot(self, snapshot: Path) -> NoReturn:
+            raise BrokenOffError("its connection has ended")
+
+    table = TablePlan("T", "t", "t", (column("C", Conversion.TIMESTAMP),))
+    place = RunFolder(tmp_path)
+    assert time_forms(Gone.from_url(f"sqlite:///{tmp_path}/a.db"), place, table) == {}

@@ -248,6 +248,7 @@ def test_first_cutover_goes_back_to_the_source_step_by_step(
         run_id=live, approval_id="a", live_at="2026-01-01T00:00:00+00:00", location="here",
         schema_name="first", previous=None, snapshot_id=None, plan_digest=None,
     ))  # fmt: skip
+    ask(url, "ALTER TABLE first.quiet ADD COLUMN more text")
     ask(url, "UPDATE first.quiet SET v = 'written' WHERE id = 1")
     monkeypatch.setenv("MIGRATION_HOME", str(home))
     with closing(sqlite3.connect(source)) as connection:
@@ -286,7 +287,9 @@ def test_first_cutover_goes_back_to_the_source_step_by_step(
     history.write_rollback(migration, broken.model_copy(update={"swap": None, "steps": steps}))
     (migration.folder / "mended").touch()
     assert run(["rollback", "shop"]) == 0
-    assert "going on with rollback" not in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "going on with rollback" not in printed.err
+    assert "NOT ALL" in printed.out and '"quiet" has got column more, which is' in printed.out
     record = latest(migration)
     assert {step.name: step.outcome for step in record.steps} == dict.fromkeys(
         BACK_TO_SOURCE, "done"

@@ -136,6 +136,11 @@ def _show(migration: homes.Migration, record: Rollback, as_json: bool) -> int:
             )
             for why, rows in table.left_out.items():
                 click.echo(f"  {rows:,} rows without a statement for the source: {why}")
+        if not record.account.complete:
+            click.echo("NOT ALL that was written since could be told from what was there before:")
+    swap_notes = record.swap.notes if record.swap is not None else ()
+    for note in (*(record.account.notes if record.account is not None else ()), *swap_notes):
+        click.echo(f"  {note}")
     for step in record.steps:
         click.echo(f"{step.seconds:8.2f} s  {step.name}: {step.detail}")
     what = "drill" if record.drill else "rollback"
