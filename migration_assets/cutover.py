@@ -328,21 +328,37 @@ def bring_back(place: Place, asked: bool = False) -> StepResult | None:
 
 
 def left_stopped(migration: Migration) -> Place | None:
-    """The last cutover, if it ended without a swap and nobody brought the application back.
+    """The last cutover, if it ended without a swap and brought the application not back."""
+    place = _last(migration)
+    if place is None or _brought_back(place.folder) or not _stopped(place):
+        return None
+    return None if gone_live.went_live(place.target, place.folder) else place
 
-    A run that was killed could not do so itself.
-    """
+
+def left_half_way(migration: Migration) -> str | None:
+    """One line if the last cutover is live and ended before all was done that comes after."""
+    if (place := _last(migration)) is None:
+        return None
+    lacking, run = [s for s in AFTER if done(place.folder, s) is None], place.folder.path.name
+    if not lacking or gone_live.live_run(place.target, migration.name) != run:
+        return None
+    return (
+        f"cutover {run} is live, but {', '.join(lacking)} did not happen: the application may be "
+        "stopped, or work on its old database. Re-execute it from its failure (migration-assets "
+        f"ui), or take it back with migration-assets rollback {migration.name}"
+    )
+
+
+def _last(migration: Migration) -> Place | None:
+    """The last cutover, None if there is none or one is at work."""
     if PRODUCTION not in migration.config.targets:
         return None
     at_work = run_lock.at_work(migration)
     if at_work is not None and at_work.environment == PRODUCTION:
         return None
-    for folder in run_folders(migration):
-        if folder.read_results("steps", StepResult):
-            place = Place(migration, folder, backup.target_of(migration, PRODUCTION))
-            undone = _brought_back(folder) or not _stopped(place)
-            return None if undone or gone_live.went_live(place.target, folder) else place
-    return None
+    folders = (one for one in run_folders(migration) if one.read_results("steps", StepResult))
+    last = next(folders, None)
+    return Place(migration, last, backup.target_of(migration, PRODUCTION)) if last else None
 
 
 def check_standing(place: Place) -> None:

@@ -8,6 +8,7 @@ from migration_assets import app_checks, switch_env, way_back
 from migration_assets.backup import target_of
 from migration_assets.core import results
 from migration_assets.core.cutover_config import PRODUCTION, CommandConfig
+from migration_assets.core.results import StepResult
 from migration_assets.core.rollback import (
     ACCOUNT,
     REVERT,
@@ -23,6 +24,7 @@ from migration_assets.home import Migration
 from migration_assets.postgres import run_log, swap_back
 from migration_assets.postgres.connect import Target, session
 from migration_assets.postgres.swap import previous_schema
+from migration_assets.run_folder import RunFolder
 
 BACK_TO_SOURCE = (SOURCE, STOP_APP, SWAP_BACK, SWITCH_BACK, REVERT, ACCOUNT)
 """The steps where the application goes back to another database; ``revert`` looks at it there."""
@@ -35,7 +37,8 @@ class Outlook:
     Attributes:
         run: the run whose tables are live.
         way: where it leads.
-        app_returns: the application goes back to another database than the target.
+        app_returns: the application goes back to another database than the target, or has to be
+            started because the cutover ended before it was.
     """
 
     run: str
@@ -64,7 +67,11 @@ def look(migration: Migration, environment: str, target: Target) -> Outlook:
             f"already; the way back to the source is one of {PRODUCTION}"
         )
     way = Way.PREVIOUS if previous else Way.SOURCE
-    returns = environment == PRODUCTION and (not previous or _came_from_elsewhere(migration, run))
+    returns = environment == PRODUCTION and (
+        not previous
+        or _came_from_elsewhere(migration, run)
+        or left_stopped(migration.run_folder(run))
+    )
     return Outlook(run, way, returns)
 
 
@@ -102,6 +109,13 @@ def words(migration: Migration, environment: str) -> list[str]:
 
 def _words_of(config: CommandConfig | None) -> str:
     return f"runs {config.command}" if config else "nothing, cutover.hooks has no such command"
+
+
+def left_stopped(folder: RunFolder) -> bool:
+    """Whether a cutover stopped the application and never came to starting it again."""
+    started = folder.read_result("steps", "start_app", StepResult)
+    stopped = (folder.path / "steps" / f"{STOP_APP}.log").exists()
+    return stopped and (started is None or started.outcome == "failed")
 
 
 def _came_from_elsewhere(migration: Migration, run: str) -> bool:

@@ -71,10 +71,15 @@ def look(migration: Migration, live: Sequence[Live] | None = None) -> Status:
 
 
 def _stopped(migration: Migration) -> str | None:
-    """The cutover whose application waits for somebody; None too if the target can not say."""
+    """What waits for somebody after a cutover; None too if the target can not say."""
     with suppress(MigrationError):
         place = cutover.left_stopped(migration)
-        return place.folder.path.name if place else None
+        if place is None:
+            return cutover.left_half_way(migration)
+        return (
+            f"cutover {place.folder.path.name} ended before its swap and left the application "
+            f"stopped; migration-assets cutover {migration.name} --bring-back"
+        )
     return None
 
 

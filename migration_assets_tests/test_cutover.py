@@ -10,7 +10,15 @@ import psycopg2
 import pytest
 from psycopg2 import sql
 
-from migration_assets import backup_store, cutover, gate, history, source_backup, status
+from migration_assets import (
+    backup_store,
+    cutover,
+    gate,
+    history,
+    rollback_outlook,
+    source_backup,
+    status,
+)
 from migration_assets.core.evidence import Verdict
 from migration_assets.core.evidence_live import CutoverEvidence, StepEvidence
 from migration_assets.core.results import StepResult
@@ -313,6 +321,9 @@ def test_a_hook_that_fails_after_the_swap_leaves_the_rest_to_be_taken(
     assert evidence.target.swapped
     assert any("exit code 3: no such service" in line for line in evidence.run.reasons)
     assert "smoke: did not happen" in evidence.run.reasons
+    assert "is live, but start_app, smoke, enable_traffic did not" in str(
+        status.look(migration).stopped
+    )
     (live,) = history.cutovers(migration)
     assert live.run_id == outcome.run_id
     # What is live is not read, loaded and exchanged once more, without a gate and a look at the
@@ -345,8 +356,12 @@ def test_a_cutover_that_was_killed_while_its_application_stopped_is_seen_and_bro
     (folder.path / "steps").mkdir()
     (folder.path / "steps" / "stop_app.log").touch()
     assert command(migration, "status", "shop") == 0
-    assert "0b7c1f5e ended before its swap and left the application stopped" in " ".join(
+    assert "0b7c1f5e-0000 ended before its swap and left the application stopped" in " ".join(
         capsys.readouterr().out.split()
     )
     assert command(migration, "cutover", "shop", "--bring-back") == 0
     assert done(migration) == ["revert"] and status.look(migration).stopped is None
+    # Whoever takes it back has to start the application, until it was started.
+    assert rollback_outlook.left_stopped(folder)
+    cutover.skip(folder, "start_app", "as if")
+    assert not rollback_outlook.left_stopped(folder)

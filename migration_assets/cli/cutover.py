@@ -81,8 +81,10 @@ def command(
 def _bring_back(console: Console, migration: homes.Migration) -> int:
     place = cutover.left_stopped(migration)
     if place is None:
-        console.print("No cutover has left the application stopped; nothing was done.")
-        return 0
+        half = cutover.left_half_way(migration)
+        none = "no cutover has left the application stopped before its swap"
+        console.print(f"Nothing was done: {half or none}", soft_wrap=True)
+        return 1 if half else 0
     record = cutover.bring_back(place, asked=True)
     assert record is not None, "it was left stopped"
     console.print(f"{record.name}: {record.outcome}: {record.detail}", soft_wrap=True)

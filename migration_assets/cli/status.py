@@ -88,11 +88,7 @@ def _shown(found: Status) -> Iterator[RenderableType]:
     if found.paused:
         yield Text(f"  {found.paused}; migration-assets resume {found.name}", style="yellow")
     if found.stopped:
-        yield Text(
-            f"  cutover {found.stopped[:_ID]} ended before its swap and left the application "
-            f"stopped; migration-assets cutover {found.name} --bring-back",
-            style="red",
-        )
+        yield Text(f"  {found.stopped}", style="red")
     if found.running:
         yield from _running(found.running)
     else:

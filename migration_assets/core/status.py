@@ -121,9 +121,9 @@ class Watch:
 class Status:
     """One migration.
 
-    ``stopped`` is the cutover that ended before its swap and left the application stopped, None for
-    none. ``gate`` is None where there is no production, ``watch`` where nobody has looked at it;
-    ``zone`` is the one in which times are shown to people.
+    ``stopped`` says that a cutover ended on its way, and what to do. ``gate`` is None where there
+    is no production, ``watch`` where nobody has looked at it; ``zone`` is the one in which times are
+    shown to people.
     """
 
     name: str
