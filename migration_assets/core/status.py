@@ -122,8 +122,8 @@ class Status:
     """One migration.
 
     ``stopped`` says that a cutover ended on its way, and what to do. ``gate`` is None where there
-    is no production, ``watch`` where nobody has looked at it; ``zone`` is the one in which times are
-    shown to people.
+    is no production, ``watch`` where nobody has looked at it; ``zone`` is the one in which times
+    are shown to people.
     """
 
     name: str
