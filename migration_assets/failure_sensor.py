@@ -57,7 +57,7 @@ def failure_sensor(migration: Migration) -> list[dg.SensorDefinition]:
             run.run_id,
             run.job_name,
             datetime.fromtimestamp(record.start_time or record.create_timestamp.timestamp(), UTC),
-            _said(run.job_name, context.failure_event),
+            _said(run.job_name, context.failure_event, bool(migration.config.sensitive)),
             record.dagster_run.tags.get(_WILL_RETRY) == "true",
         )
         for problem in notify.send(config, document, migration.folder):
@@ -66,13 +66,19 @@ def failure_sensor(migration: Migration) -> list[dg.SensorDefinition]:
     return [failure]
 
 
-def _said(job: str, event: dg.DagsterEvent) -> StepFailure:
-    """What Dagster says of a failure: its first cause, if that is known."""
+def _said(job: str, event: dg.DagsterEvent, hidden: bool) -> StepFailure:
+    """What Dagster says of a failure: its first cause, if that is known.
+
+    With ``hidden`` nothing of an error that is none of ours: it may have values.
+    """
     message, code = event.message or "the run failed", BrokenOffError.exit_code
     error = event.job_failure_data.error
     while error is not None:
         message, kind = error.message, error.cls_name
-        code = next((e.exit_code for e in _ERRORS if e.__name__ == kind), code)
+        own = next((e for e in _ERRORS if e.__name__ == kind), None)
+        code = own.exit_code if own else code
+        if hidden and own is None:
+            message = f"{kind}: its message may have sensitive values"
         error = error.cause
     line = " ".join(message.split())
     return StepFailure(job, line.partition("Error: ")[2] or line, code)

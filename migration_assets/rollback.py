@@ -231,6 +231,11 @@ class _Steps:
         source = self._migration.source()
         if before is None:
             found: str | None = "the run has left nothing by which that could be seen"
+        elif self._options.emergency and before.position is not None:
+            # What moved can take as long as reading all of it; that something did is known sooner.
+            now = source.position(before.position, self._migration.folder / "state")
+            same = now.same_as(before.position)
+            found = None if same else "what was, is not looked for in an emergency"
         else:
             moved = source.moved_since(before, place.snapshot)
             found = moved.line if moved else None

@@ -305,7 +305,7 @@ def test_production_can_not_be_entered_by_the_back_door(
 
 
 def test_a_hook_that_fails_after_the_swap_leaves_the_rest_to_be_taken(
-    migration: Migration, pg_url: str, schema: str
+    migration: Migration, tmp_path: Path, pg_url: str, schema: str
 ) -> None:
     text = migration.defs_yaml.read_text()
     migration.defs_yaml.write_text(
@@ -332,7 +332,9 @@ def test_a_hook_that_fails_after_the_swap_leaves_the_rest_to_be_taken(
     assert before in refused(migration, tables("extract"), live.run_id, "shop_extract")
     again = tables("production")
     assert before in refused(migration, again, live.run_id, "shop_production_load")
-    assert command(migration, "rollback", "shop", "--emergency") == 0
+    write(tmp_path, "INSERT INTO users VALUES (77, 'Late', NULL)")
+    assert command(migration, "rollback", "shop", "--emergency") == 1
+    assert "is not looked for in an emergency" in str(history.rollbacks(migration)[0].source_moved)
     rest = dg.AssetSelection.assets(["shop", "production", "start_app"])
     said = refused(migration, rest, live.run_id, "shop_production_start_app")
     assert "is not live any more, it was taken back" in said
