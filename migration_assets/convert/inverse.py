@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from migration_assets.convert.octets import without_srid
 from migration_assets.convert.zones import Zone
+from migration_assets.core.ewkb import without_srid
 from migration_assets.core.plan import Conversion
 from migration_assets.core.profile import Lane
 

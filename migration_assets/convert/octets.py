@@ -15,14 +15,9 @@ from migration_assets.convert.column import (
     only,
     where,
 )
+from migration_assets.core.ewkb import HEAD, SRID, WITH_SRID
 from migration_assets.core.profile import Lane
 from migration_assets.core.types import PgType
-
-_WITH_SRID = 0x20000000
-"""Flag of EWKB's type word: four bytes of SRID follow (PostGIS manual, "EWKB")."""
-_SRID = 4
-_HEAD = 5
-"""Bytes of WKB before its content: the byte order and the type."""
 
 
 def to_bits(lanes: Lanes, kind: PgType) -> Converted:
@@ -65,7 +60,7 @@ def _ewkb(lanes: Lanes, kind: PgType) -> Converted:
     wrong = [
         row
         for row, value in enumerate(values)
-        if value is not None and (len(value) < _SRID + _HEAD or value[_SRID] > 1)
+        if value is not None and (len(value) < SRID + HEAD or value[SRID] > 1)
     ]
     if wrong:
         raise UnfitError(np.array(wrong, np.intp), "is no geometry in the form WKB")
@@ -76,19 +71,8 @@ def ewkb(value: bytes) -> bytes:
     """One geometry with its SRID before it (four bytes, little-endian) as EWKB."""
     (srid,) = struct.unpack_from("<I", value)
     if srid == 0:
-        return value[_SRID:]
-    order = "<" if value[_SRID] == 1 else ">"
-    (kind,) = struct.unpack_from(f"{order}I", value, _SRID + 1)
-    head = struct.pack(f"{order}II", kind | _WITH_SRID, srid)
-    return value[_SRID : _SRID + 1] + head + value[_SRID + _HEAD :]
-
-
-def without_srid(value: bytes) -> bytes:
-    """The way back of :func:`ewkb`, by the flag that it holds."""
-    order = "little" if value[0] == 1 else "big"
-    kind = int.from_bytes(value[1:_HEAD], order)  # type: ignore[arg-type]
-    if not kind & _WITH_SRID:
-        return bytes(_SRID) + value
-    srid = int.from_bytes(value[_HEAD : _HEAD + _SRID], order)  # type: ignore[arg-type]
-    plain = (kind ^ _WITH_SRID).to_bytes(4, order)  # type: ignore[arg-type]
-    return srid.to_bytes(_SRID, "little") + value[:1] + plain + value[_HEAD + _SRID :]
+        return value[SRID:]
+    order = "<" if value[SRID] == 1 else ">"
+    (kind,) = struct.unpack_from(f"{order}I", value, SRID + 1)
+    head = struct.pack(f"{order}II", kind | WITH_SRID, srid)
+    return value[SRID : SRID + 1] + head + value[SRID + HEAD :]

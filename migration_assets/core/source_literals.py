@@ -17,6 +17,7 @@ from itertools import count
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from migration_assets.core.ewkb import without_srid
 from migration_assets.core.plan import ColumnPlan, Conversion, TablePlan
 
 SQLITE = "sqlite"
@@ -250,8 +251,6 @@ def _uuid_bytes(text: str, column: ColumnPlan, dialect: str, form: TimeForm) -> 
 
 
 def _geometry(text: str, column: ColumnPlan, dialect: str, form: TimeForm) -> str:
-    from migration_assets.convert.octets import without_srid  # needed by geometries only
-
     return _hex(without_srid(bytes.fromhex(text.removeprefix("\\x"))).hex())
 
 
