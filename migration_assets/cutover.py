@@ -335,17 +335,24 @@ def left_stopped(migration: Migration) -> Place | None:
     return None if gone_live.went_live(place.target, place.folder) else place
 
 
-def left_half_way(migration: Migration) -> str | None:
-    """One line if the last cutover is live and ended before all was done that comes after."""
+def half_way(migration: Migration) -> tuple[str, list[str]] | None:
+    """The last cutover's run and the steps after its swap that are to be taken, if it is live."""
     if (place := _last(migration)) is None:
         return None
     lacking, run = [s for s in AFTER if done(place.folder, s) is None], place.folder.path.name
-    if not lacking or gone_live.live_run(place.target, migration.name) != run:
+    live = lacking and gone_live.live_run(place.target, migration.name) == run
+    return (run, lacking) if live else None
+
+
+def left_half_way(migration: Migration) -> str | None:
+    """One line if the last cutover is live and ended before all was done that comes after."""
+    if (found := half_way(migration)) is None:
         return None
     return (
-        f"cutover {run} is live, but {', '.join(lacking)} did not happen: the application may be "
-        "stopped, or work on its old database. Re-execute it from its failure (migration-assets "
-        f"ui), or take it back with migration-assets rollback {migration.name}"
+        f"cutover {found[0]} is live, but {', '.join(found[1])} did not happen: the application "
+        "may be stopped, or work on its old database. Take the steps with migration-assets "
+        f"cutover {migration.name} --go-on, or take it back with migration-assets rollback "
+        f"{migration.name}"
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +33,7 @@ from migration_assets import home as homes
 from migration_assets import run_lock
 from migration_assets.assets.keys import Keys
 from migration_assets.assets.report import write_evidence
+from migration_assets.assets.run import REST
 from migration_assets.core.results import StepFailure
 from migration_assets.definitions import assemble
 from migration_assets.errors import BrokenOffError, NotProvenError
@@ -96,6 +97,8 @@ def launch(
     worker: ExpectationsWorker | None = None,
     run_id: str | None = None,
     config: Mapping[str, Any] | None = None,
+    rest_of: str | None = None,
+    steps: Collection[dg.AssetKey] = (),
 ) -> RunOutcome:
     """Run a job of ``migration`` in this process, to its end.
 
@@ -110,6 +113,8 @@ def launch(
             one when the run begins.
         run_id: Dagster's id of the run to be; None to make one up.
         config: configuration of the run's ops, as in the launchpad.
+        rest_of: the run whose rest is done, in its folder; None for a run of its own.
+        steps: the assets of that rest.
 
     Raises:
         InputError: another run of the migration is under way; nothing was begun.
@@ -119,13 +124,20 @@ def launch(
     run_id = run_id or str(uuid.uuid4())
     with _lock(migration, job_name, run_id), instance(migration.home) as dagster:
         job = _job(migration, job_name, worker)
+        selection = frozenset(steps) if rest_of else None
+        if selection:
+            job = job.get_subset(asset_selection=selection)
         run = dagster.create_run_for_job(
             job.get_definition(),
             run_id=run_id,
             run_config={**_QUIET, **(config or {})},
             remote_job_origin=_repository_origin().get_job_origin(job_name),
+            parent_run_id=rest_of,
+            root_run_id=rest_of,
+            asset_selection=selection,
+            tags={REST: "true"} if rest_of else None,
         )
-        folder = migration.run_folder(run.run_id)
+        folder = migration.run_folder(rest_of or run.run_id)
         if started:
             started(run.run_id, folder)
         lost, said = _execute(dagster, job, run)

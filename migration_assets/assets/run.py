@@ -40,7 +40,10 @@ R = TypeVar("R")
 RUN_FOLDER = "run_folder"
 """Metadata of every materialization: the run folder that holds what it stands for."""
 
-_CONTINUES = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry", "dagster/step_selection")
+REST = "dagster/is_asset_resume_retry"
+"""The tag of a re-execution from an asset's failure."""
+
+_CONTINUES = ("dagster/is_resume_retry", REST, "dagster/step_selection")
 """Tags of a re-execution that does the rest of its parent's work, not all of it again."""
 
 

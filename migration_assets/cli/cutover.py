@@ -12,11 +12,17 @@ from migration_assets import home as homes
 from migration_assets.cli.moving import check_out, run_job, show
 from migration_assets.cli.progress_view import plain_console
 from migration_assets.core.cutover_config import PRODUCTION
+from migration_assets.core.evidence import Evidence
 from migration_assets.core.results import StepResult, SwapResult
 from migration_assets.errors import InputError
 from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets.postgres.connect import resolve_target
 from migration_assets.run_folder import RunFolder
+
+LIVE = (
+    "PRODUCTION IS LIVE, but not all is done. Mend the reason, then take the steps that are left:  "
+    "migration-assets cutover {name} --go-on"
+)
 
 
 @click.command("cutover")
@@ -27,6 +33,11 @@ from migration_assets.run_folder import RunFolder
     is_flag=True,
     help="After a cutover that was killed before its swap: the application on its old database.",
 )
+@click.option(
+    "--go-on",
+    is_flag=True,
+    help="After a cutover that ended behind its swap: take the steps that are left.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
     "--out",
@@ -35,7 +46,13 @@ from migration_assets.run_folder import RunFolder
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence as JSON at the end.")
 def command(
-    name: str, dry_run: bool, bring_back: bool, yes: bool, out: Path | None, as_json: bool
+    name: str,
+    dry_run: bool,
+    bring_back: bool,
+    go_on: bool,
+    yes: bool,
+    out: Path | None,
+    as_json: bool,
 ) -> int:
     """Go live with migration NAME: stop, freeze, move, prove, swap, start.
 
@@ -48,6 +65,8 @@ def command(
     migration = homes.load(homes.home_path(), name)
     if bring_back:
         return _bring_back(console, migration)
+    if go_on:
+        return _go_on(console, migration)
     lacking = cutover.missing(migration)
     if dry_run:
         return _rehearse_words(console, migration, lacking)
@@ -71,11 +90,38 @@ def command(
         backed_up = folder.read_result("steps", "backup", StepResult)
         if backed_up is not None and backed_up.outcome == "done":
             console.print(f"What was live before:  {backed_up.detail}", soft_wrap=True)
+        if code:
+            console.print(LIVE.format(name=name), soft_wrap=True)
         console.print(
             f"The way back, in seconds:  migration-assets rollback {name} --emergency",
             soft_wrap=True,
         )
     return code
+
+
+def _go_on(console: Console, migration: homes.Migration) -> int:
+    found = cutover.half_way(migration)
+    if found is None:
+        console.print("Nothing was done: no cutover that is live lacks a step")
+        return 0
+    from migration_assets.assets.keys import Keys
+    from migration_assets.launch import launch
+
+    run, lacking = found
+    keys = Keys(migration.name)
+    steps = [keys.step(PRODUCTION, step) for step in (*lacking, "report")]
+    outcome = launch(migration, keys.cutover, rest_of=run, steps=steps)
+    for step in lacking:
+        record = outcome.folder.read_result("steps", step, StepResult)
+        if record is not None:
+            console.print(f"{step}: {record.outcome}: {record.detail}", soft_wrap=True)
+    evidence = Evidence.from_json(outcome.folder.evidence.read_bytes())
+    for reason in evidence.run.reasons:
+        console.print(f"reason: {reason}", soft_wrap=True)
+    console.print(
+        "The cutover is complete." if outcome.success else LIVE.format(name=migration.name)
+    )
+    return evidence.run.exit_code
 
 
 def _bring_back(console: Console, migration: homes.Migration) -> int:
