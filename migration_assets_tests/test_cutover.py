@@ -309,7 +309,10 @@ def test_a_hook_that_fails_after_the_swap_leaves_the_rest_to_be_taken(
 ) -> None:
     text = migration.defs_yaml.read_text()
     migration.defs_yaml.write_text(
-        text.replace("'echo start >> app.log'", "'echo no such service; exit 3'")
+        text.replace(
+            "'echo start >> app.log'",
+            "'test -e mended && echo start >> app.log || { echo no such service; exit 3; }'",
+        )
     )
     migration = configure(migration, "")
     rehearse(migration)
@@ -326,6 +329,11 @@ def test_a_hook_that_fails_after_the_swap_leaves_the_rest_to_be_taken(
     )
     (live,) = history.cutovers(migration)
     assert live.run_id == outcome.run_id
+    # What is left is done by command, once its reason is mended.
+    (migration.folder / "mended").touch()
+    assert command(migration, "cutover", "shop", "--go-on") == 0
+    assert done(migration) == ["stop", "start", "traffic"]
+    assert status.look(migration).stopped is None
     # What is live is not read, loaded and exchanged once more, without a gate and a look at the
     # source; and once it was taken back, nothing of it goes on.
     before = "has gone live: nothing before its swap can be done again"
