@@ -70,9 +70,10 @@ def runs(log: Path) -> Iterator[Runs]:
         try:
             yield Runs(process)
         finally:
-            assert process.stdin is not None
+            assert process.stdin is not None and process.stdout is not None
             process.stdin.close()
             process.wait(30)
+            process.stdout.close()
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import psycopg2
@@ -86,15 +86,18 @@ class Shop:
     def proves(self, made: Runs) -> None:
         """The next run proves, goes live, and leaves nothing behind.
 
-        What a killed run had loaded stays for a day: it may be re-executed from its failure.
+        What a killed run had loaded stays for a day: it may be re-executed from its failure. What
+        it was about to drop is dropped by a later run, once the server has let go of it.
         """
-        others = {name for name in self.schemas() if name.startswith(f"{self.schema}__in_")}
+        before = self.schemas()
+        others = {name for name in before if "__in_" in name or "__obsolete_" in name}
         started = made.start(self.migration)
         assert made.end() == 0, evidence_of(started.folder).run.reasons
         evidence = evidence_of(started.folder)
         assert evidence.run.verdict is Verdict.PROVEN
         assert self.live() == self.version
-        assert self.schemas() - others == {self.schema, f"{self.schema}__previous"}
+        after = self.schemas()
+        assert after - others == {self.schema, f"{self.schema}__previous"}, (before, after)
 
 
 def evidence_of(folder: RunFolder) -> Evidence:
@@ -178,16 +181,19 @@ def test_twenty_kills_at_random_moments(tmp_path: Path, pg_url: str, schema: str
                 with reader(shop):
                     started = made.start(shop.migration)
                     moment(shop, started, kind, chance, whole)
-                    os.kill(started.pid, signal.SIGKILL)
+                    kill(started)
                     assert made.end() in (-signal.SIGKILL, 0), where
             else:
                 started = made.start(shop.migration)
                 moment(shop, started, kind, chance, whole)
-                os.kill(started.pid, signal.SIGKILL)
+                kill(started)
                 assert made.end() in (-signal.SIGKILL, 0), where
             assert shop.live() in (before, shop.version), where
             landed[kind] = landed.get(kind, 0) + (not started.folder.report.exists())
             shop.proves(made)
+        shop.change()
+        shop.proves(made)
+        assert not [name for name in shop.schemas() if "__obsolete_" in name]
     # Most of them came before the run's own end.
     assert sum(landed.values()) > KILLS // 2, landed
 
@@ -224,6 +230,12 @@ def cut(server: Server) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE application_name = 'migration_assets'"
         )
+
+
+def kill(started: Started) -> None:
+    """End a run at once, if it has not come to its end just now."""
+    with suppress(ProcessLookupError):
+        os.kill(started.pid, signal.SIGKILL)
 
 
 def crash(server: Server) -> None:
