@@ -211,6 +211,14 @@ class Daemon:
         """A connection as the server's own root."""
         return pymysql.connect(unix_socket=str(self._address), user="root", autocommit=True)
 
+    def stop(self) -> None:
+        """End it in order, with nothing left for its next start to work on."""
+        with closing(self.administer()) as connection, connection.cursor() as cursor:
+            cursor.execute("SET GLOBAL innodb_fast_shutdown = 0")
+            cursor.execute("SHUTDOWN")
+        assert self._process is not None, "it answered"
+        self._process.wait(SECONDS)
+
     def kill(self) -> None:
         """End it at once, as a crash would."""
         if self._process is not None:

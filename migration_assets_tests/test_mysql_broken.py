@@ -162,14 +162,17 @@ def test_a_server_that_is_lost_comes_back_without_a_charset_and_then_whole(
         # It is not there at all.
         assert run(arguments) == 2
         assert f"no server answers at {server.host}:{server.port}" in capsys.readouterr().err
-        # It is back, and does not know a charset that it knew.
+        # It is back, and does not know a charset that it knew. (Not by the same start: a purge
+        # after the crash that meets a table without its charset ends the server.)
+        server.daemon.start(*options(folder))
+        server.daemon.stop()
         server.daemon.start(*options(folder)[1:])
         assert run(arguments) == 1
         said = capsys.readouterr().out
         assert """table "tlh" can not be read: Unknown collation '#399'""" in said
         assert "leave it out with tables: exclude in defs.yaml" in said
         assert schema not in schemas(pg_url, schema)
-        server.daemon.kill()
+        server.daemon.stop()
         server.daemon.start(*options(folder))
         # Nobody but this server has that charset: it converts the texts itself.
         assert run(arguments) == 0, capsys.readouterr().err
