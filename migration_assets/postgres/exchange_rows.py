@@ -18,7 +18,7 @@ from migration_assets.errors import NotProvenError
 from migration_assets.postgres import clone, marker
 from migration_assets.postgres.empty import silence
 from migration_assets.postgres.marker import Mark
-from migration_assets.postgres.move_rows import references
+from migration_assets.postgres.move_rows import copy_rows, references
 from migration_assets.postgres.patience import CONTENDED
 from migration_assets.postgres.structure import read_structure
 
@@ -124,19 +124,7 @@ def _fill(cursor: Cursor, table: TargetTable, live: str, former: str) -> None:
             f'table "{live}"."{table.name}" has got or lost columns since its rows were kept: '
             f'{changed}; nothing was moved, the rows are in schema "{former}"'
         )
-    columns = sql.SQL(", ").join(
-        sql.Identifier(column.name) for column in table.columns if column.generated is None
-    )
-    always = any(column.identity == "always" for column in table.columns)
-    cursor.execute(
-        sql.SQL("INSERT INTO {} ({}){} SELECT {} FROM {}").format(
-            sql.Identifier(live, table.name),
-            columns,
-            sql.SQL(" OVERRIDING SYSTEM VALUE" if always else ""),
-            columns,
-            sql.Identifier(former, table.name),
-        )
-    )
+    copy_rows(cursor, table, former, live)
 
 
 def _number(cursor: Cursor, structure: Structure, tables: Collection[str]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from psycopg2 import sql
+from psycopg2 import errors, sql
 from psycopg2.extensions import cursor as Cursor
+
+from migration_assets.errors import NotProvenError
 
 KEYWORDS = {"r": "TABLE", "p": "TABLE", "v": "TABLE", "m": "TABLE", "S": "SEQUENCE"}
 
@@ -77,6 +80,23 @@ def withdraw(cursor: Cursor, live: str, former: str, *, schema_too: bool) -> lis
         before += _on_schema(cursor, former)
     kept = {replace(right, option=False) for right in now}
     return [right.revoked(former) for right in before if replace(right, option=False) not in kept]
+
+
+def apply(cursor: Cursor, live: str, statements: Iterable[sql.Composed]) -> None:
+    """Carry out what the functions above give.
+
+    Raises:
+        NotProvenError: this role may not; the transaction is lost.
+    """
+    for statement in statements:
+        try:
+            cursor.execute(statement)
+        except errors.InsufficientPrivilege as error:
+            raise NotProvenError(
+                f'owners and rights of schema "{live}" can not be carried over: '
+                f"{error.diag.message_primary}; nothing was swapped, connect as a role that is a "
+                "member of the tables' owners, then run again"
+            ) from error
 
 
 def _on_relations(cursor: Cursor, live: str, incoming: str) -> list[_Right]:

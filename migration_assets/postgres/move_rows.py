@@ -18,7 +18,7 @@ from psycopg2.extensions import cursor as Cursor
 from migration_assets.core.naming import shorten
 from migration_assets.core.results import SwapResult
 from migration_assets.core.sensitive import shown_detail
-from migration_assets.core.structure import Structure, lines
+from migration_assets.core.structure import Structure, TargetTable, lines
 from migration_assets.errors import InputError, NotProvenError
 from migration_assets.postgres import clone, marker, run_log
 from migration_assets.postgres.connect import Target, session
@@ -149,6 +149,23 @@ def move_rows(
     return SwapResult(target.schema, previous if kept else None, seconds, attempts, ended - began)
 
 
+def copy_rows(cursor: Cursor, table: TargetTable, source: str, destination: str) -> None:
+    """Copy a table's rows from one schema into the table of the same name in another."""
+    columns = sql.SQL(", ").join(
+        sql.Identifier(column.name) for column in table.columns if column.generated is None
+    )
+    always = any(column.identity == "always" for column in table.columns)
+    cursor.execute(
+        sql.SQL("INSERT INTO {} ({}){} SELECT {} FROM {}").format(
+            sql.Identifier(destination, table.name),
+            columns,
+            sql.SQL(" OVERRIDING SYSTEM VALUE" if always else ""),
+            columns,
+            sql.Identifier(source, table.name),
+        )
+    )
+
+
 def references(cursor: Cursor, schema: str, tables: Sequence[str]) -> list[tuple[str, ...]]:
     """Foreign keys of and to tables: table, name, definition, whether it is ours, its owner."""
     look_in(cursor, "pg_catalog")
@@ -268,19 +285,7 @@ class _Move:
     def _fill(self, name: str) -> None:
         """Copy one table's rows, and compare both sides row by row, in whatever order."""
         table = self._structure.table(name)
-        columns = sql.SQL(", ").join(
-            sql.Identifier(column.name) for column in table.columns if column.generated is None
-        )
-        always = any(column.identity == "always" for column in table.columns)
-        self._cursor.execute(
-            sql.SQL("INSERT INTO {} ({}){} SELECT {} FROM {}").format(
-                sql.Identifier(self._live, name),
-                columns,
-                sql.SQL(" OVERRIDING SYSTEM VALUE" if always else ""),
-                columns,
-                sql.Identifier(self._incoming, name),
-            )
-        )
+        copy_rows(self._cursor, table, self._incoming, self._live)
         sides = [self._digest(schema, name) for schema in (self._incoming, self._live)]
         if sides[0] != sides[1]:
             raise NotProvenError(

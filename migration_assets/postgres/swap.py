@@ -320,15 +320,9 @@ def _carry_over(cursor: Cursor, plan: _Swap) -> list[security.Step]:
     published = security.publications(cursor, plan.live, plan.incoming, schema_too=alone)
     # Before the owners change: who gives a table away may make no policy on it any more.
     security.carry_over(cursor, plan.live, plan.incoming, secured + published)
-    for statement in grants.carry_over(cursor, plan.live, plan.incoming, schema_too=alone):
-        try:
-            cursor.execute(statement)
-        except errors.InsufficientPrivilege as error:
-            raise NotProvenError(
-                f'owners and rights of schema "{plan.live}" can not be carried over: '
-                f"{error.diag.message_primary}; nothing was swapped, connect as a role that is a "
-                "member of the tables' owners, then run again"
-            ) from error
+    grants.apply(
+        cursor, plan.live, grants.carry_over(cursor, plan.live, plan.incoming, schema_too=alone)
+    )
     return secured
 
 

@@ -280,15 +280,7 @@ def _carry_over(cursor: Cursor, plan: _Exchange, former: str, built: bool) -> No
     security.carry_over(cursor, plan.live, former, steps)
     statements = grants.withdraw(cursor, plan.live, former, schema_too=alone)
     statements += grants.carry_over(cursor, plan.live, former, schema_too=alone)
-    for statement in statements:
-        try:
-            cursor.execute(statement)
-        except errors.InsufficientPrivilege as error:
-            raise NotProvenError(
-                f'owners and rights of schema "{plan.live}" can not be carried over: '
-                f"{error.diag.message_primary}; nothing was swapped, connect as a role that is a "
-                "member of the tables' owners, then run again"
-            ) from error
+    grants.apply(cursor, plan.live, statements)
 
 
 def _lock(cursor: Cursor, plan: _Exchange) -> None:
