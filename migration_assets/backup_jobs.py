@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 
 from migration_assets.assets.keys import Keys
-from migration_assets.backup_store import default_environment
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.sensitive import shown_error
 from migration_assets.errors import NotProvenError
@@ -168,7 +167,7 @@ def _environment(migration: Migration) -> dg.Field:
             f"{migration.name}_environment",
             [dg.EnumValue(name) for name in migration.config.targets],
         ),
-        default_value=default_environment(migration),
+        default_value=migration.config.default_environment,
         is_required=False,
         description="The target environment.",
     )

@@ -22,7 +22,6 @@ from pathlib import Path
 
 from migration_assets import private
 from migration_assets.core.backup import FileSum
-from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.home import Migration
 
@@ -37,11 +36,6 @@ def folder(migration: Migration, kind: str) -> Path:
     root = migration.folder / (named or "backups")
     # A place for several migrations may be named.
     return (root / migration.name if named else root) / kind
-
-
-def default_environment(migration: Migration) -> str:
-    """Where backups are made if nobody says more: where the application is, or will be."""
-    return PRODUCTION if PRODUCTION in migration.config.targets else STAGING
 
 
 def ids(migration: Migration, kind: str) -> list[str]:

@@ -1,14 +1,14 @@
 """The steps of a cutover around the load: what is done with the application, and the way back.
 
-Each step leaves a record in the run folder and can be taken again. What stopped the application is
-undone by :func:`bring_back` when the cutover ends before the swap.
+Each step leaves a record in the run folder and can be taken again.
+:mod:`migration_assets.unfinished` is about cutovers that ended before all of them were taken.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,29 +23,24 @@ from migration_assets import (
     preflight,
     replaced,
     restore_drill,
-    run_lock,
     source_backup,
     switch_env,
 )
 from migration_assets.core.cutover_config import PRODUCTION, STAGING, CommandConfig, SwitchConfig
 from migration_assets.core.preflight import Verdict
 from migration_assets.core.results import CommandResult, StepResult
-from migration_assets.errors import InputError, MigrationError, NotProvenError
+from migration_assets.errors import InputError, NotProvenError
 from migration_assets.home import Migration
 from migration_assets.passwords import known_passwords
 from migration_assets.postgres.connect import Target
 from migration_assets.postgres.variables import DATABASE_URL, application_variables
 from migration_assets.progress import Progress
-from migration_assets.retention import run_folders
 from migration_assets.run_folder import RunFolder
 
 BEFORE = ("preflight", "stop_app", "freeze")
 AFTER = ("switch_env", "start_app", "smoke", "enable_traffic")
 STEPS = (*BEFORE, "backup", "swap", *AFTER)
 """In their order; extract, load, checks and constraints lie between BEFORE and the backup."""
-
-BROUGHT_BACK = "bring_back"
-"""The step that undoes ``stop_app``; a run that has it goes on no more."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +178,7 @@ def hook(place: Place, step: str) -> StepResult:
     if config is None:
         return skip(place.folder, step, f"cutover.hooks has no {step}")
     with recorded(place.folder, step) as say:
-        result = _command(place, step, config)
+        result = run_command(place, step, config)
         say(f"{result.command}: exit code {result.exit_code}")
     return _taken(place, step)
 
@@ -194,15 +189,21 @@ def _taken(place: Place, step: str) -> StepResult:
     return found
 
 
-def _command(place: Place, step: str, config: CommandConfig) -> CommandResult:
+def run_command(place: Place, step: str, config: CommandConfig) -> CommandResult:
+    """Run a command of the user's for a step.
+
+    Raises:
+        NotProvenError: it failed; the message says what it said last.
+    """
     command = place.command(step, config, place.variables())
-    result = commands.run(command, _log(place, step))
+    result = commands.run(command, log_of(place, step))
     if not result.passed:
-        raise NotProvenError(f"{result.problem}; all it printed is in {_log(place, step)}")
+        raise NotProvenError(f"{result.problem}; all it printed is in {log_of(place, step)}")
     return result
 
 
-def _log(place: Place, step: str) -> Path:
+def log_of(place: Place, step: str) -> Path:
+    """What a step's command printed; there from its begin on."""
     """Takes what a hook prints; it is there as soon as the hook begins."""
     return place.folder.path / "steps" / f"{step}.log"
 
@@ -217,7 +218,7 @@ def freeze(place: Place) -> StepResult:
     with recorded(place.folder, "freeze") as say:
         lines = []
         if config is not None:
-            result = _command(place, "freeze", config)
+            result = run_command(place, "freeze", config)
             lines.append(f"{result.command}: exit code {result.exit_code}")
         if place.migration.config.backup.source:
             lines.append(source_backup.back_up(place.migration).line)
@@ -242,7 +243,7 @@ def switch(place: Place) -> StepResult:
             say(f"{result.variable} in {result.file}: {result.before} became {result.after}")
         if config.command is not None:
             wanted = CommandConfig(command=config.command, timeout=config.timeout)
-            ran = _command(place, "switch_env", wanted)
+            ran = run_command(place, "switch_env", wanted)
             say(f"{ran.command}: exit code {ran.exit_code}")
     return _taken(place, "switch_env")
 
@@ -296,110 +297,3 @@ def _switch_words(place: Place, config: SwitchConfig) -> str:
 def kept_url(place: Place) -> Path:
     """Where the former value of the application's variable is kept, for the way back."""
     return switch_env.kept_path(place.migration.folder, place.folder.path.name)
-
-
-def bring_back(place: Place, asked: bool = False) -> StepResult | None:
-    """After a cutover that ended before its swap: the application again, on its old database.
-
-    Does nothing if it was not stopped, was brought back before, or the run has gone live.
-
-    Args:
-        place: the cutover.
-        asked: a person wants it, whatever ``cutover.on_failure`` says.
-
-    Returns:
-        what was done, a failed step included; None if there was nothing to do.
-    """
-    folder, config = place.folder, place.migration.config.cutover
-    if not _stopped(place) or _brought_back(folder) or (config.on_failure == "leave" and not asked):
-        return None
-    name = "revert" if config.hooks.revert else "start_app"
-    command = config.hooks.revert or config.hooks.start_app
-    if command is None:
-        return skip(folder, BROUGHT_BACK, "cutover.hooks has neither revert nor start_app")
-    # The run has failed already, for another reason; what goes wrong here stands beside it.
-    with suppress(MigrationError):
-        if _known_live(place):
-            return None
-        with recorded(folder, BROUGHT_BACK) as say:
-            result = _command(place, BROUGHT_BACK, command)
-            say(f"{name}, on the old database: {result.command}: exit code 0")
-    return folder.read_result("steps", BROUGHT_BACK, StepResult)
-
-
-def left_stopped(migration: Migration) -> Place | None:
-    """The last cutover, if it ended without a swap and brought the application not back."""
-    place = _last(migration)
-    if place is None or _brought_back(place.folder) or not _stopped(place):
-        return None
-    return None if gone_live.went_live(place.target, place.folder) else place
-
-
-def half_way(migration: Migration) -> tuple[str, list[str]] | None:
-    """The last cutover's run and the steps after its swap that are to be taken, if it is live."""
-    if (place := _last(migration)) is None:
-        return None
-    lacking, run = [s for s in AFTER if done(place.folder, s) is None], place.folder.path.name
-    live = lacking and gone_live.live_run(place.target, migration.name) == run
-    return (run, lacking) if live else None
-
-
-def left_half_way(migration: Migration) -> str | None:
-    """One line if the last cutover is live and ended before all was done that comes after."""
-    if (found := half_way(migration)) is None:
-        return None
-    return (
-        f"cutover {found[0]} is live, but {', '.join(found[1])} did not happen: the application "
-        "may be stopped, or work on its old database. Take the steps with migration-assets "
-        f"cutover {migration.name} --go-on, or take it back with migration-assets rollback "
-        f"{migration.name}"
-    )
-
-
-def _last(migration: Migration) -> Place | None:
-    """The last cutover, None if there is none or one is at work."""
-    if PRODUCTION not in migration.config.targets:
-        return None
-    at_work = run_lock.at_work(migration)
-    if at_work is not None and at_work.environment == PRODUCTION:
-        return None
-    folders = (one for one in run_folders(migration) if one.read_results("steps", StepResult))
-    last = next(folders, None)
-    return Place(migration, last, backup.target_of(migration, PRODUCTION)) if last else None
-
-
-def check_standing(place: Place) -> None:
-    """Refuse to go on with a run whose application works on the old database again.
-
-    Raises:
-        NotProvenError: it does.
-        MigrationError: the target can not be asked.
-    """
-    if _brought_back(place.folder) and not gone_live.went_live(place.target, place.folder):
-        raise NotProvenError(
-            "the application was brought back to its old database after this cutover failed: "
-            f"start a new cutover ({PRODUCTION} is as it was)"
-        )
-
-
-def _known_live(place: Place) -> bool:
-    """As :func:`gone_live.went_live`; that the target can not be asked is kept, and raised."""
-    try:
-        return gone_live.went_live(place.target, place.folder)
-    except MigrationError as error:
-        with recorded(place.folder, BROUGHT_BACK):
-            raise NotProvenError(
-                f"the application stays stopped, because it is not known whether the swap was "
-                f"committed: {error}"
-            ) from error
-
-
-def _stopped(place: Place) -> bool:
-    """Whether anything was done, tried, or only begun with the application or the source."""
-    hooks = place.migration.config.cutover.hooks
-    return any(getattr(hooks, s) and _log(place, s).exists() for s in ("stop_app", "freeze"))
-
-
-def _brought_back(folder: RunFolder) -> bool:
-    record = folder.read_result("steps", BROUGHT_BACK, StepResult)
-    return record is not None and record.outcome != "skipped"

@@ -37,14 +37,14 @@ def failure_sensor(migration: Migration) -> list[dg.SensorDefinition]:
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def failure(context: dg.RunFailureSensorContext) -> None:
-        from migration_assets import cutover, notify  # needed by none of the runs
+        from migration_assets import notify, unfinished  # needed by none of the runs
 
         run = context.dagster_run
         if not _is_of(migration, run):
             return
         if run.job_name == Keys(migration.name).cutover:
-            place = cutover.left_stopped(migration)
-            back = cutover.bring_back(place) if place else None
+            place = unfinished.left_stopped(migration)
+            back = unfinished.bring_back(place) if place else None
             if back is not None:
                 context.log.warning(f"{back.name}: {back.outcome}: {back.detail}")
         if not told:

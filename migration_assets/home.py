@@ -31,7 +31,7 @@ from pydantic import BaseModel, ValidationError
 
 from migration_assets import defs_template
 from migration_assets.core.config import MigrationConfig, TargetConfig
-from migration_assets.core.cutover_config import BackupConfig
+from migration_assets.core.cutover_config import STAGING, BackupConfig
 from migration_assets.errors import InputError
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources import absolute_url, open_source, password_in
@@ -41,8 +41,6 @@ from migration_assets.transforms.function import located
 VARIABLE = "MIGRATION_HOME"
 DEFAULT = "migrations"
 COMPONENT = "migration_assets.components.DatabaseMigrationComponent"
-TARGET = "staging"
-"""The environment that a migration made from the command line loads into."""
 
 _RESERVED = frozenset({"dagster"})
 _MAX_NAME = 48
@@ -324,7 +322,7 @@ def of_the_same_source(migration: Migration) -> list[str]:
 def keep_password(migration: Migration, target_url: str) -> None:
     """Keep the password in ``target_url`` for later runs, if ``defs.yaml`` has it from nowhere."""
     password = split_password(target_url)[1]
-    known = split_password(migration.config.targets[TARGET].url)[1]
+    known = split_password(migration.config.targets[STAGING].url)[1]
     if password is not None and known is None:
         _write_password(migration.folder, password)
 
@@ -337,12 +335,12 @@ def keep_source_password(migration: Migration, source_url: str) -> None:
 
 
 def _is_of(config: MigrationConfig, source_url: str, url: str, schema: str | None) -> bool:
-    target = config.targets.get(TARGET)
+    target = config.targets.get(STAGING)
     if target is None or config.source != source_url:
         return False
     with suppress(InputError):  # what is no URL speaks where it is used
         if split_password(target.url)[0] == url:
-            return schema in {target.schema_name, config.schema_of(TARGET)}
+            return schema in {target.schema_name, config.schema_of(STAGING)}
     return False
 
 
@@ -386,7 +384,7 @@ def split_password(url: str) -> tuple[str, str | None]:
 
 def _write_password(folder: Path, password: str) -> str:
     """Keep the password readable by the owner only; returns the file's name in the folder."""
-    name = password_name(TARGET)
+    name = password_name(STAGING)
     write_secret(folder / name, password)
     return name
 

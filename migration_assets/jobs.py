@@ -12,14 +12,15 @@ from migration_assets.home import Migration
 from migration_assets.state import State
 
 
+def executor_of(migration: Migration) -> dg.ExecutorDefinition:
+    """How the steps of a job that moves everything are run, as ``executor`` says."""
+    many = migration.config.executor == "multiprocess"
+    return dg.multiprocess_executor if many else dg.in_process_executor
+
+
 def rehearsal_job(migration: Migration, target: str) -> Any:
     """Extract, load, check, constrain, swap and report, for the target environment."""
     keys = Keys(migration.name)
-    executor = (
-        dg.multiprocess_executor
-        if migration.config.executor == "multiprocess"
-        else dg.in_process_executor
-    )
     return dg.define_asset_job(
         keys.rehearsal,
         selection=dg.AssetSelection.groups(keys.group("extract"), keys.group(target)),
@@ -27,7 +28,7 @@ def rehearsal_job(migration: Migration, target: str) -> Any:
             f"Move {migration.name} into {target} and prove it: one snapshot, every table, every "
             "check. The tables go live only if all of it holds."
         ),
-        executor_def=executor,
+        executor_def=executor_of(migration),
         tags={"migration": migration.name},
     )
 

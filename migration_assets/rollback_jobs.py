@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from migration_assets.assets.keys import Keys
-from migration_assets.backup_store import default_environment
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.results import StepFailure
 from migration_assets.core.sensitive import shown_error
@@ -48,7 +47,7 @@ def rollback_job(migration: Migration) -> dg.JobDefinition:
         options = rollback.Options(
             accept_source_changes=config.accept_source_changes, further=config.further
         )
-        environment = config.environment or default_environment(migration)
+        environment = config.environment or migration.config.default_environment
         _recorded(
             migration,
             context,

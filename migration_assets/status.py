@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import psutil
 import psycopg2
 
-from migration_assets import backup, backup_store, cutover, gate, history, pause, run_lock, watch
+from migration_assets import backup, backup_store, gate, history, pause, run_lock, unfinished, watch
 from migration_assets.core import window
 from migration_assets.core.cutover_config import PRODUCTION
 from migration_assets.core.history import Outcome
@@ -73,9 +73,9 @@ def look(migration: Migration, live: Sequence[Live] | None = None) -> Status:
 def _stopped(migration: Migration) -> str | None:
     """What waits for somebody after a cutover; None too if the target can not say."""
     with suppress(MigrationError):
-        place = cutover.left_stopped(migration)
+        place = unfinished.left_stopped(migration)
         if place is None:
-            return cutover.left_half_way(migration)
+            return unfinished.left_half_way(migration)
         return (
             f"cutover {place.folder.path.name} ended before its swap and left the application "
             f"stopped; migration-assets cutover {migration.name} --bring-back"

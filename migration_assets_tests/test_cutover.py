@@ -18,6 +18,7 @@ from migration_assets import (
     rollback_outlook,
     source_backup,
     status,
+    unfinished,
 )
 from migration_assets.core.evidence import Verdict
 from migration_assets.core.evidence_live import CutoverEvidence, StepEvidence
@@ -252,7 +253,7 @@ def test_a_late_writer_makes_it_refuse_and_brings_the_application_back(
     assert 'table "users" holds 1 rows more (3 before, 4 now)' in reason
     assert names(pg_url, schema) == []
     assert done(migration) == ["stop", "revert"]
-    assert evidence.cutover.steps[-1].name == cutover.BROUGHT_BACK
+    assert evidence.cutover.steps[-1].name == unfinished.BROUGHT_BACK
     assert history.cutovers(migration) == []
     assert gate.missing(migration) == [] or "plan" not in gate.missing(migration)[0]
 

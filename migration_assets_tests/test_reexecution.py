@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
-import urllib.request
-from typing import Any
-
 import psycopg2
 import pytest
 from psycopg2 import sql
@@ -15,6 +10,7 @@ from migration_assets import ui
 from migration_assets.core.evidence import Evidence, Verdict
 from migration_assets.errors import InputError
 from migration_assets.launch import launch
+from migration_assets_tests.dagster_api import Dagster
 from migration_assets_tests.small_shop import configure, make_migration, make_source
 
 FAILING = (
@@ -31,30 +27,6 @@ REEXECUTE = """mutation($parent: String!, $strategy: ReexecutionStrategy!) {
         ... on LaunchRunSuccess { run { runId } }
         ... on PythonError { message }
     } }"""
-RUN = """query($id: ID!) { runOrError(runId: $id) { ... on Run {
-    status stepStats { stepKey status } assetMaterializations { assetKey { path } } } } }"""
-
-
-def ask(url: str, query: str, **variables: Any) -> Any:
-    request = urllib.request.Request(
-        f"{url}/graphql",
-        data=json.dumps({"query": query, "variables": variables}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        found = json.loads(answer.read())
-    assert "errors" not in found, found["errors"]
-    return found["data"]
-
-
-def wait_for(url: str, run_id: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 120
-    while True:
-        run: dict[str, Any] = ask(url, RUN, id=run_id)["runOrError"]
-        if run["status"] in {"SUCCESS", "FAILURE", "CANCELED"}:
-            return run
-        assert time.monotonic() < deadline, f"the run is {run['status']} after two minutes"
-        time.sleep(0.5)
 
 
 @pytest.fixture
@@ -72,7 +44,8 @@ def test_run_of_the_command_line_is_in_the_history_and_its_failed_part_is_done_a
     migration.defs_yaml.write_text(written)
 
     with ui.running(migration.home) as shown:
-        (seen,) = ask(shown.url, RUNS)["runsOrError"]["results"]
+        dagster = Dagster(shown.url)
+        (seen,) = dagster.ask(RUNS)["runsOrError"]["results"]
         assert seen["runId"] == failed.run_id
         assert seen["jobName"] == "shop_rehearsal"
         assert seen["status"] == "FAILURE"
@@ -81,11 +54,11 @@ def test_run_of_the_command_line_is_in_the_history_and_its_failed_part_is_done_a
             "repositoryName": "__repository__",
             "repositoryLocationName": "migration_assets",
         }
-        started = ask(shown.url, REEXECUTE, parent=failed.run_id, strategy="FROM_ASSET_FAILURE")[
+        started = dagster.ask(REEXECUTE, parent=failed.run_id, strategy="FROM_ASSET_FAILURE")[
             "launchRunReexecution"
         ]
         assert started["__typename"] == "LaunchRunSuccess", started
-        done = wait_for(shown.url, started["run"]["runId"])
+        done = dagster.wait(started["run"]["runId"])
 
     assert done["status"] == "SUCCESS", done
     made = {"/".join(m["assetKey"]["path"]) for m in done["assetMaterializations"]}

@@ -10,9 +10,9 @@ from migration_assets.assets.keys import Keys
 from migration_assets.assets.load import load_assets
 from migration_assets.assets.run import run_resource
 from migration_assets.backup_jobs import backup_job, backup_schedule, restore_drill_job
-from migration_assets.core.cutover_config import PRODUCTION
+from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.failure_sensor import failure_sensor
-from migration_assets.home import TARGET, Migration
+from migration_assets.home import Migration
 from migration_assets.jobs import refresh_job, rehearsal_job
 from migration_assets.rollback_jobs import rollback_drill_job, rollback_job
 from migration_assets.schedules import nightly_rehearsal
@@ -43,14 +43,14 @@ def build(migration: Migration, state: State | None) -> dg.Definitions:
         return dg.Definitions(jobs=beside, schedules=[nightly], resources=resources)
     resources[keys.expectations_resource] = checks.expectations_resource()
     plan = state.plan(migration.config.plan)
-    job = rehearsal_job(migration, TARGET)
+    job = rehearsal_job(migration, STAGING)
     assets, asset_checks = extract_assets(migration, state, plan), []
     for target in migration.config.targets:
         assets += load_assets(migration, state, plan, target)
         assets += finish_assets(migration, state, plan, target)
         asset_checks += checks.table_checks(migration, state, plan, target)
         asset_checks.append(checks.structure_checks(migration, target))
-    asset_checks += application_checks(migration, TARGET)
+    asset_checks += application_checks(migration, STAGING)
     jobs = [job, *beside]
     schedules = [nightly_rehearsal(migration, job), nightly]
     sensors = [source_changed(migration, job), *failure_sensor(migration)]

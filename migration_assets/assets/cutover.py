@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from migration_assets import cutover, gate, gone_live, history, source_state
+from migration_assets import cutover, gate, gone_live, history, source_state, unfinished
 from migration_assets.assets.keys import GATE, Keys
 from migration_assets.assets.run import RUN_FOLDER, Run, step
 from migration_assets.core.cutover_config import PRODUCTION
@@ -16,9 +16,7 @@ from migration_assets.core.results import SourceResult, StepResult, SwapResult
 from migration_assets.cutover import Place
 from migration_assets.errors import NotProvenError
 from migration_assets.home import Migration
-
-_NAMED = 12
-"""Things that a refusal names; all of them are in the step's log."""
+from migration_assets.jobs import executor_of
 
 _TEXTS = {
     "preflight": "Gate and preflight: what a cutover needs. Nothing is touched before it passes.",
@@ -57,11 +55,6 @@ def cutover_assets(migration: Migration) -> list[dg.AssetsDefinition]:
 def cutover_job(migration: Migration) -> Any:
     """Everything from the preflight to the traffic."""
     keys = Keys(migration.name)
-    executor = (
-        dg.multiprocess_executor
-        if migration.config.executor == "multiprocess"
-        else dg.in_process_executor
-    )
     groups = dg.AssetSelection.groups(
         keys.group(GATE), keys.group("extract"), keys.group(PRODUCTION)
     )
@@ -73,7 +66,7 @@ def cutover_job(migration: Migration) -> Any:
             "checks, backup, swap, switch, start, smoke test, traffic. Refused if anything is "
             "missing."
         ),
-        executor_def=executor,
+        executor_def=executor_of(migration),
         tags={"migration": migration.name},
     )
 
@@ -145,8 +138,7 @@ def refuse(lines: Sequence[str]) -> None:
         NotProvenError: there is; names it.
     """
     if lines:
-        more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
-        raise NotProvenError(f"the cutover is refused: {'; '.join(lines[:_NAMED])}{more}")
+        raise NotProvenError(f"the cutover is refused: {'; '.join(lines)}")
 
 
 def _hook(run: Run, name: str) -> None:
@@ -178,7 +170,7 @@ def admitted(run: Run) -> None:
         )
     place = place_of(run)
     gone_live.check_not_live(place.target, run.folder)
-    cutover.check_standing(place)
+    unfinished.check_standing(place)
 
 
 def go_live(

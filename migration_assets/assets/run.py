@@ -311,14 +311,14 @@ def _bring_back(run: Run, context: Any) -> None:
     """A cutover that fails before its swap leaves no application standing still."""
     if run.environment != PRODUCTION:
         return
-    from migration_assets import cutover  # of no concern to a rehearsal
+    from migration_assets import cutover, unfinished  # of no concern to a rehearsal
 
     try:
         place = cutover.Place(run.migration, run.folder, run.target(PRODUCTION))
-        record = cutover.bring_back(place)
+        record = unfinished.bring_back(place)
     except MigrationError as error:
         # The run has failed already, and that is what is told.
-        context.log.warning(f"{cutover.BROUGHT_BACK}: {error}")
+        context.log.warning(f"{unfinished.BROUGHT_BACK}: {error}")
         return
     if record is not None:
         context.log.warning(f"{record.name}: {record.outcome}: {record.detail}")

@@ -6,7 +6,6 @@ import click
 
 from migration_assets import backup
 from migration_assets import home as homes
-from migration_assets.backup_store import default_environment
 from migration_assets.cli.beside import run_beside
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.results import to_json
@@ -30,7 +29,7 @@ def command(name: str, environment: str | None, as_json: bool) -> int:
     Exit codes: 0 there is a backup, 2 it is not possible, 3 it broke off; nothing is left then.
     """
     migration = homes.load(homes.home_path(), name)
-    environment = environment or default_environment(migration)
+    environment = environment or migration.config.default_environment
     run_beside(migration, "backup", "back_up", {"environment": environment})
     made = backup.find(migration, environment)
     if as_json:

@@ -11,6 +11,7 @@ from migration_assets import home as homes
 from migration_assets.cli.local_run import local_run
 from migration_assets.core.catalog import SkippedObject
 from migration_assets.core.config import MigrationConfig
+from migration_assets.core.cutover_config import STAGING
 from migration_assets.core.kept_plan import without
 from migration_assets.core.plan import Plan
 from migration_assets.errors import InputError, NotProvenError
@@ -68,7 +69,7 @@ def target_plan(source: str, name: str | None, schema: str | None) -> tuple[Plan
     if name is not None:
         migration = homes.load(home, name)
         _refuse_existing(migration.config)
-        chosen = schema or migration.config.schema_of(homes.TARGET)
+        chosen = schema or migration.config.schema_of(STAGING)
         for folder in retention.run_folders(migration):
             if (folder.path / "results" / "swap" / "all.json").exists():
                 return folder.kept_plan(), chosen

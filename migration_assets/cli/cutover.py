@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from migration_assets import cutover
+from migration_assets import cutover, unfinished
 from migration_assets import home as homes
 from migration_assets.cli.moving import check_out, run_job, show
 from migration_assets.cli.progress_view import plain_console
@@ -100,7 +100,7 @@ def command(
 
 
 def _go_on(console: Console, migration: homes.Migration) -> int:
-    found = cutover.half_way(migration)
+    found = unfinished.half_way(migration)
     if found is None:
         console.print("Nothing was done: no cutover that is live lacks a step")
         return 0
@@ -125,13 +125,13 @@ def _go_on(console: Console, migration: homes.Migration) -> int:
 
 
 def _bring_back(console: Console, migration: homes.Migration) -> int:
-    place = cutover.left_stopped(migration)
+    place = unfinished.left_stopped(migration)
     if place is None:
-        half = cutover.left_half_way(migration)
+        half = unfinished.left_half_way(migration)
         none = "no cutover has left the application stopped before its swap"
         console.print(f"Nothing was done: {half or none}", soft_wrap=True)
         return 1 if half else 0
-    record = cutover.bring_back(place, asked=True)
+    record = unfinished.bring_back(place, asked=True)
     assert record is not None, "it was left stopped"
     console.print(f"{record.name}: {record.outcome}: {record.detail}", soft_wrap=True)
     return 1 if record.outcome == "failed" else 0

@@ -8,6 +8,7 @@ from uuid import uuid4
 from migration_assets import home as homes
 from migration_assets.core import naming
 from migration_assets.core.config import MigrationConfig, TargetConfig
+from migration_assets.core.cutover_config import STAGING
 from migration_assets.core.plan import Plan
 from migration_assets.core.structure import Structure
 from migration_assets.existing import prepare
@@ -53,8 +54,8 @@ def destination(
     config = migration.config
     if url is None and config.schema_mode != "existing":
         return None
-    wanted = TargetConfig(url=url) if url else config.targets[homes.TARGET]
-    return resolve_target(wanted, schema or config.schema_of(homes.TARGET), migration.folder, home)
+    wanted = TargetConfig(url=url) if url else config.targets[STAGING]
+    return resolve_target(wanted, schema or config.schema_of(STAGING), migration.folder, home)
 
 
 def as_it_will_be(target: Target) -> Look:

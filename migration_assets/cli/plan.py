@@ -16,6 +16,7 @@ from migration_assets import home as homes
 from migration_assets.cli.local_run import LocalRun, local_run
 from migration_assets.cli.old_plan import read_old_plan
 from migration_assets.cli.progress_view import plain_console
+from migration_assets.core.cutover_config import STAGING
 from migration_assets.core.plan import ColumnPlan, Decision, Plan, TablePlan
 from migration_assets.core.plan_diff import Difference, compare
 from migration_assets.core.profile import ColumnProfile, Profile, TableProfile
@@ -110,7 +111,7 @@ def _show_sql(run: LocalRun, plan: Plan, name: str | None) -> None:
     from migration_assets.postgres.script import script  # psycopg2 is not needed without it
 
     schema = (
-        run.config.schema_of(homes.TARGET)
+        run.config.schema_of(STAGING)
         if name
         else homes.choose(homes.home_path(), run.config.source)[0]
     )

@@ -16,6 +16,7 @@ from migration_assets.cli.progress_view import plain_console
 from migration_assets.cli.target_option import target_url
 from migration_assets.core.catalog import Catalog
 from migration_assets.core.config import MigrationConfig, TargetConfig
+from migration_assets.core.cutover_config import STAGING
 from migration_assets.core.evidence import Evidence
 from migration_assets.core.planner import build_plan
 from migration_assets.errors import InputError
@@ -171,10 +172,10 @@ def _look(target: Target, config: MigrationConfig, catalog: Catalog) -> Structur
 
 def _target(config: MigrationConfig, folder: Path, home: Path, target_url: str | None) -> Target:
     """The target to look at; a password given now is tried before it is kept."""
-    staging = config.targets[homes.TARGET]
+    staging = config.targets[STAGING]
     if target_url and homes.split_password(target_url)[1] is not None:
         staging = staging.model_copy(update={"url": target_url, "password_file": None})
-    return resolve_target(staging, config.schema_of(homes.TARGET), folder, home)
+    return resolve_target(staging, config.schema_of(STAGING), folder, home)
 
 
 def _keep_catalog(

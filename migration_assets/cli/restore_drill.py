@@ -6,7 +6,6 @@ import click
 
 from migration_assets import backup
 from migration_assets import home as homes
-from migration_assets.backup_store import default_environment
 from migration_assets.cli.beside import run_beside
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.results import to_json
@@ -33,7 +32,7 @@ def command(name: str, environment: str | None, wanted: str | None, as_json: boo
     Exit codes: 0 it restores, 1 it does not, 2 it can not be tried, 3 it broke off.
     """
     migration = homes.load(homes.home_path(), name)
-    environment = environment or default_environment(migration)
+    environment = environment or migration.config.default_environment
     chosen = backup.find(migration, environment, wanted).id
     config = {"environment": environment, "backup": chosen}
     try:

@@ -9,7 +9,6 @@ import click
 
 from migration_assets import history, rollback
 from migration_assets import home as homes
-from migration_assets.backup_store import default_environment
 from migration_assets.core.cutover_config import PRODUCTION, STAGING
 from migration_assets.core.rollback import Rollback
 from migration_assets.errors import BrokenOffError, InputError, NotProvenError
@@ -67,7 +66,7 @@ def command(
     migration = homes.load(homes.home_path(), name)
     if drill:
         return _show(migration, _by_job(migration, f"{name}_rollback_drill", {}), as_json)
-    chosen = environment or default_environment(migration)
+    chosen = environment or migration.config.default_environment
     if undo:
         rollback.undo(migration, chosen, click.echo)
         return 0

@@ -17,6 +17,7 @@ from migration_assets.cli.progress_view import ProgressView, plain_console
 from migration_assets.cli.target_option import TARGET_HELP, target_url
 from migration_assets.core.catalog import SkippedObject
 from migration_assets.core.config import TargetConfig
+from migration_assets.core.cutover_config import STAGING
 from migration_assets.errors import BrokenOffError
 from migration_assets.postgres.connect import resolve_target
 from migration_assets.postgres.marker import Mark
@@ -82,7 +83,7 @@ def command(
             build_evidence(
                 run.folder,
                 run.config,
-                homes.TARGET,
+                STAGING,
                 str(uuid4()),
                 "verify",
                 started,

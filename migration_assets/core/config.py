@@ -321,6 +321,11 @@ class MigrationConfig(PlanConfig, GoingLive):
             )
         return self
 
+    @property
+    def default_environment(self) -> str:
+        """What is meant if nobody says more: where the application is, or will be."""
+        return PRODUCTION if PRODUCTION in self.targets else STAGING
+
     def allowed_in_quarantine(self, target: str) -> int:
         """Rows that may be in quarantine in ``target`` without keeping a run from being proven."""
         own = self.targets[target].max_quarantined
