@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,8 @@ class _Tables:
             # Such a connection reads all of the server's types first, which takes longer than
             # comparing a small table.
             self._reader = self._stack.enter_context(connect.adbc(destination))
-        with open_parquet(folder, manifest.path) as parquet:
+        opened = partial(open_parquet, folder, manifest.path)
+        with opened() as parquet:
             result = content.compare_table(
                 destination,
                 place.schema,
@@ -178,6 +180,7 @@ class _Tables:
                 parquet,
                 self._run.progress,
                 reader=self._reader,
+                again=opened,
             )
         self._run.folder.write_result("content", slug, result)
         return result

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 
 import adbc_driver_manager
@@ -109,9 +109,10 @@ def prove(
                     raise NotProvenError(f'table "{table.name}" is not in the target')
 
                 def compared(manifest: Manifest) -> ContentResult:
-                    with closing(extract.open_parquet(folder, manifest.path)) as parquet:
+                    opened = partial(extract.open_parquet, folder, manifest.path)
+                    with opened() as parquet:
                         return content.compare_table(
-                            target, target.schema, table, parquet, progress, reader=connection
+                            target, target.schema, table, parquet, progress, connection, opened
                         )
 
                 def without_refused(manifest: Manifest) -> Manifest | None:
@@ -250,7 +251,7 @@ def _without_refused(
     from migration_assets.set_aside import set_aside
 
     most = max(allowed, refusals.MOST)
-    with closing(extract.open_parquet(folder, manifest.path)) as parquet:
+    with extract.open_parquet(folder, manifest.path) as parquet:
         try:
             found = refusals.find(target, "pg_temp", table, parquet, None, most, progress)
         except InsufficientPrivilege as error:

@@ -127,7 +127,12 @@ class Loaded:
     def compare(self, plan: TablePlan | None = None) -> ContentResult:
         with pq.ParquetFile(self._path) as parquet:
             return content.compare_table(
-                self.target, self.schema, plan or self.plan, parquet, Progress()
+                self.target,
+                self.schema,
+                plan or self.plan,
+                parquet,
+                Progress(),
+                again=lambda: pq.ParquetFile(self._path),
             )
 
 
@@ -317,7 +322,16 @@ def test_halves_of_a_large_table_tell_the_same_faults(
     assert halves is not None
     middle = halves[1].first
     assert 1 < middle < 119
+    files: set[int] = set()
+    batches = readback.parquet_batches
+
+    def noted(parquet: pq.ParquetFile, groups: Any = None) -> Any:
+        files.add(id(parquet))
+        return batches(parquet, groups)
+
+    monkeypatch.setattr(readback, "parquet_batches", noted)
     result = loaded.compare()
+    assert len(files) == 2  # two threads can not read by the same one
     assert (result.passed, result.identical, result.rows_found) == (True, 120, 120)
     loaded.sql("UPDATE {table} SET number = 0 WHERE id = %s", middle)  # moves to the other half
     loaded.sql("DELETE FROM {table} WHERE id IN (1, %s)", middle + 1)

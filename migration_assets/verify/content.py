@@ -54,6 +54,7 @@ def compare_table(
     parquet: pq.ParquetFile,
     progress: Progress,
     reader: Any = None,
+    again: Callable[[], pq.ParquetFile] | None = None,
 ) -> ContentResult:
     """Compare all stored columns of one loaded table with its Parquet file.
 
@@ -68,6 +69,8 @@ def compare_table(
         progress: shown as stage ``content``.
         reader: an idle connection of :func:`migration_assets.postgres.connect.adbc` to the same
             database, for a caller with many tables; None to open one (about 50 ms).
+        again: opens what ``parquet`` is once more, so that a large table is read in two halves
+            beside each other (one such object serves one thread only); None to read it in one.
 
     Raises:
         InputError: the target can not be reached.
@@ -86,12 +89,18 @@ def compare_table(
         if table is None:
             return _absent(plan, parquet, time.monotonic() - started)
         comparison = _Comparison(connection, table, plan, parquet, advance)
-        halves = readback.halves(connection, table) if parquet_rows >= HALVES_FROM else None
-        if halves is None:
+        large = again is not None and parquet_rows >= HALVES_FROM
+        halves = readback.halves(connection, table) if large else None
+        if again is None or halves is None:
             counts, left = comparison.by_arrow()
         else:
-            with connect.adbc(target) as second, readback.snapshot(second, snapshot):
-                counts, left = comparison.by_arrow([(connection, halves[0]), (second, halves[1])])
+            with (
+                connect.adbc(target) as second,
+                readback.snapshot(second, snapshot),
+                again() as other,
+            ):
+                sides = [(connection, parquet, halves[0]), (second, other, halves[1])]
+                counts, left = comparison.by_arrow(sides)
         if comparison.server_columns and (
             left is not None
             or server.differs(target, snapshot, table, comparison.server_columns, parquet)
@@ -173,19 +182,22 @@ class _Comparison:
             c for c in self._columns if c.type.comparison == Comparison.SERVER
         )
 
-    def by_arrow(self, parts: Sequence[tuple[Any, Part]] = ()) -> tuple[Counts, Unmatched | None]:
+    def by_arrow(
+        self, parts: Sequence[tuple[Any, pq.ParquetFile, Part]] = ()
+    ) -> tuple[Counts, Unmatched | None]:
         """Compare the columns that Arrow can compare; returns row counts and what differs.
 
         Args:
-            parts: connections and the rows that each of them reads, beside each other; none to
-                read the whole table by the first connection.
+            parts: connections, readers of the Parquet file, and the rows that each pair of them
+                reads, beside each other; none to read the whole table by the first pair.
         """
-        streams = [self._streams(*each) for each in parts or [(self._connection, WHOLE)]]
+        whole = [(self._connection, self._parquet, WHOLE)]
+        streams = [self._streams(*each) for each in parts or whole]
         return self._match(streams, _positions(self._arrow_columns, self._plan.key))
 
     def is_same(self) -> bool:
         """Compare the columns that Arrow can compare by position, up to the first difference."""
-        streams = self._streams(self._connection, WHOLE)
+        streams = self._streams(self._connection, self._parquet, WHOLE)
         with ahead(readback.found_batches(streams.connection, streams.query), READ_AHEAD) as read:
             found = readback.found_rows(read, streams.planned)
             return not any(_different(*pair) for pair in Aligned(streams.expected, found))
@@ -194,12 +206,12 @@ class _Comparison:
     def _arrow_columns(self) -> tuple[ColumnPlan, ...]:
         return tuple(c for c in self._columns if c.type.comparison != Comparison.SERVER)
 
-    def _streams(self, connection: Any, part: Part) -> _Streams:
+    def _streams(self, connection: Any, parquet: pq.ParquetFile, part: Part) -> _Streams:
         columns = self._arrow_columns
         expressions = [self._table.expression(column) for column in columns]
         return _Streams(
             connection,
-            readback.expected_rows(self._parquet, columns, part),
+            readback.expected_rows(parquet, columns, part),
             readback.heap_query(self._table, expressions, part),
             [column.type.compared for column in columns],
             part.first,
