@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
+import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg2
 import pytest
 
+from migration_assets import ahead
+from migration_assets import home as homes
 from migration_assets.cli import run
+from migration_assets.launch import launch
 from migration_assets_tests.mysql_server import MySQLDatabase, MySQLServer
+from migration_assets_tests.small_shop import make_migration
 
 SCRIPT = """
 CREATE TABLE users (id int unsigned AUTO_INCREMENT PRIMARY KEY, email varchar(100) NOT NULL UNIQUE,
@@ -71,3 +78,45 @@ def test_migrate_proves_a_mysql_database_and_again_with_the_password_it_kept(
             assert server.password.encode() not in content, path
     captured = capsys.readouterr()
     assert secret not in captured.out + captured.err
+
+
+def test_a_snapshot_taken_ahead_is_the_runs_own_and_ends_if_no_run_wants_it(
+    mysql_server: MySQLServer,
+    pg_url: str,
+    schema: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ahead, "LARGE_ROWS", 1)
+    with mysql_server.database() as made:
+        made.script(SCRIPT)
+        migration = make_migration(tmp_path / "home", made.url, pg_url, schema)
+        homes.keep_source_password(migration, made.url)
+
+        def connected() -> int:
+            statement = f"SELECT id FROM information_schema.processlist WHERE db = '{made.name}'"
+            with closing(made.server.connect()) as connection, connection.cursor() as cursor:
+                return int(cursor.execute(statement))
+
+        folder = migration.run_folder(str(uuid.uuid4()))
+        with ahead.taken_ahead(migration, folder), folder.lock():  # held until it is taken
+            assert connected() > 0
+        deadline = time.monotonic() + 30
+        while connected() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert connected() == 0
+
+        run_id = str(uuid.uuid4())
+        folder = migration.run_folder(run_id)
+        with ahead.taken_ahead(migration, folder):
+            with (
+                folder.lock(),
+                closing(made.connect()) as connection,
+                connection.cursor() as cursor,
+            ):
+                cursor.execute("DELETE FROM orders")
+            outcome = launch(migration, "shop_rehearsal", run_id=run_id)
+        assert outcome.success, outcome.failures
+        evidence = json.loads(outcome.folder.evidence.read_text())
+        rows = {table["name"]: table["rows_source"] for table in evidence["tables"]}
+        assert rows == {"users": 3, "orders": 3}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -231,7 +232,7 @@ def test_rows_are_the_bytes_that_drivers_read_one_by_one(
                 expected = list(plain._result.rows)  # type: ignore[attr-defined]
             else:
                 expected = list(reader.use_result().fetch_row(maxrows=0))
-            assert found == expected
+            assert found == [(int(number), *values) for number, *values in expected]
         # What is left of a result that nobody wants is no answer to the next question.
         for _ in wire.stream(ours, statements[0], 10):
             break
@@ -331,6 +332,88 @@ def test_values_beyond_max_allowed_packet_come_whole_and_none_is_cut_to_nothing(
             assert connect.rows(limited, "SELECT 1") == [(b"1",)]
     finally:
         execute(connection, "SET GLOBAL max_allowed_packet = @before")
+
+
+def test_numbers_come_in_their_own_width_with_nulls_anywhere_and_dates_only_as_text(
+    connection: Any, database: MySQLDatabase
+) -> None:
+    integers = {"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
+    columns = {
+        **{f"{name}{sign}": f"{name} {sign}" for name in integers for sign in ("", "unsigned")},
+        **{"f": "float", "d": "double", "fixed": "double(10,2)", "y": "year", "b": "bit(9)"},
+    }
+    execute(
+        connection,
+        "CREATE TABLE widths (" + ", ".join(f"`{n}` {t}" for n, t in columns.items()) + ", t date)",
+    )
+    least = [v for bits in integers.values() for v in (-(2 ** (bits - 1)), 0)]
+    most = [v for bits in integers.values() for v in (2 ** (bits - 1) - 1, 2**bits - 1)]
+    rows: list[list[Any]] = [
+        [*least, -1.5, 1e-308, -0.25, 1901, 0],
+        [*most, 2.0**127, 1.7976931348623157e308, 99999999.99, 2155, 511],
+    ]
+    # Every column NULL alone, all, and none: the bits of 15 columns lie in three bytes.
+    for place in range(len(columns)):
+        rows.append([*rows[1][:place], None, *rows[1][place + 1 :]])
+    rows.append([None] * len(columns))
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO widths VALUES ({', '.join(['%s'] * len(columns))}, '2024-02-29')", rows
+        )
+    expected = [
+        [*row[:-1], None if row[-1] is None else row[-1].to_bytes(2, "big")] for row in rows
+    ]
+    names = ", ".join(f"`{name}`" for name in columns)
+    with closing(connect.connect(parse(database.url))) as ours:
+        found = [
+            list(row)
+            for chunk in wire.stream(ours, f"SELECT {names} FROM widths", 5)
+            for row in zip(*(array.to_pylist() for array in chunk), strict=True)
+        ]
+        assert found == expected
+        with pytest.raises(wire.ProtocolError, match="column t is a date or time"):
+            list(wire.stream(ours, "SELECT t FROM widths", 5))
+
+
+def test_facts_that_are_begun_early_are_the_same_and_nobody_waits_for_them_at_the_end(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    execute(
+        connection,
+        "CREATE TABLE parents (id int PRIMARY KEY, name varchar(20), KEY (name))",
+        "CREATE TABLE children (id int PRIMARY KEY, parent int,"
+        " FOREIGN KEY (parent) REFERENCES parents (id))",
+        "INSERT INTO parents VALUES (1, 'a'), (2, 'A'), (3, NULL)",
+        "SET foreign_key_checks = 0",
+        "INSERT INTO children VALUES (1, 1), (2, 9), (3, NULL)",
+        "SET foreign_key_checks = 1",
+    )
+    source = open_source(database.url)
+    with closing(source.take_snapshot(tmp_path / "s")) as reader:
+        tables = [reader.catalog().table(name) for name in ("parents", "children")]
+
+        def found() -> list[Any]:
+            return [
+                (reader.facts(table), reader.orphans(table), reader.case_folds(table))
+                for table in tables
+            ]
+
+        late = found()
+        assert late[0][2] == {"name": 2} and late[1][1] == {0: 1}
+        reader.begin_facts(tables)
+        assert found() == late
+    with closing(source.take_snapshot(tmp_path / "again")) as reader:
+        tables = [reader.catalog().table("parents")]
+        execute(connection, "LOCK TABLES parents WRITE")
+        try:
+            reader.begin_facts(tables)
+            started = time.monotonic()
+            reader.close()
+            with pytest.raises(BrokenOffError, match="was lost"):
+                reader.facts(tables[0])
+            assert time.monotonic() - started < 10  # of thirty that it would have waited
+        finally:
+            execute(connection, "UNLOCK TABLES")
 
 
 def test_a_snapshot_is_opened_again_only_if_nothing_was_written_since(

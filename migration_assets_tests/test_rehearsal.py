@@ -21,7 +21,6 @@ from migration_assets.core.evidence import Evidence, Verdict
 from migration_assets.definitions import assemble
 from migration_assets.home import Migration
 from migration_assets.launch import instance, launch
-from migration_assets.sources import open_source
 from migration_assets.state import State
 from migration_assets_tests.small_shop import (
     SLUGS,
@@ -291,7 +290,7 @@ def test_refresh_job_reads_catalog_and_profile_without_a_target(migration):
 def test_snapshot_taken_while_dagster_starts_is_the_runs_own(migration, tmp_path):
     run_id = str(uuid.uuid4())
     folder = migration.run_folder(run_id)
-    with taken_ahead(open_source(migration.config.source), folder):
+    with taken_ahead(migration, folder):
         pass
     # What the source becomes after that is not of this run any more.
     with sqlite3.connect(tmp_path / "shop.db") as source:
@@ -310,7 +309,7 @@ def test_snapshot_taken_while_dagster_starts_is_the_runs_own(migration, tmp_path
 def test_snapshot_that_cannot_be_taken_ahead_is_left_to_the_run(migration, tmp_path):
     run_id = str(uuid.uuid4())
     (tmp_path / "shop.db").rename(tmp_path / "away.db")
-    with taken_ahead(open_source(migration.config.source), migration.run_folder(run_id)):
+    with taken_ahead(migration, migration.run_folder(run_id)):
         pass
     (tmp_path / "away.db").rename(tmp_path / "shop.db")
     assert launch(migration, "shop_rehearsal", run_id=run_id).success

@@ -80,7 +80,7 @@ def run_job(
             run_lock.held(migration, run_id, job),
             recorded(migration.home),
             # Beside what follows: Dagster takes two seconds to import and to define the run.
-            taken_ahead(migration.source(), folder) if ahead else nullcontext(),
+            taken_ahead(migration, folder) if ahead else nullcontext(),
         ):
             from migration_assets.launch import launch
 

@@ -157,6 +157,12 @@ class SnapshotReader(Protocol):
                 LanesMissing. None to find out which there are.
         """
 
+    def begin_facts(self, tables: Sequence[Table]) -> None:
+        """Let a server find out meanwhile what :meth:`facts` and its like are asked for later.
+
+        They wait for it then. Nothing begins where it would only hold up the reading.
+        """
+
     def standing(self, catalog: Catalog, *, lasting: bool) -> Standing:
         """What shows later whether the source has moved since this snapshot.
 

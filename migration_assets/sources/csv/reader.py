@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,9 @@ class CsvReader:
     ) -> SourceFacts:
         """Count and sum the file by reading it once more, as texts."""
         return file_facts(self._file(table), self._files[table.name].header, table)
+
+    def begin_facts(self, tables: Sequence[Table]) -> None:
+        """Nothing: there is no server that would do it."""
 
     def standing(self, catalog: Catalog, *, lasting: bool) -> Standing:
         """What the copies leave behind; see :meth:`SnapshotReader.standing`."""

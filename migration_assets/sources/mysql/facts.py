@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from migration_assets.core.catalog import ForeignKey, Kind, Table
+from migration_assets.core.catalog import Column, ForeignKey, Kind, Table
 from migration_assets.core.profile import Lane
 from migration_assets.core.results import ColumnFacts
 from migration_assets.sources.base import SourceFacts
@@ -34,7 +34,7 @@ def facts(ask: Ask, table: Table, forms: Mapping[str, Form]) -> SourceFacts:
     """
     terms = ["COUNT(*)"]
     for column in table.columns:
-        terms += _terms(column.name, forms[column.name])
+        terms += _terms(column, forms[column.name])
     values = iter(_row(ask, table.name, terms))
     rows = _integer(next(values))
     non_null: dict[str, int] = {}
@@ -42,7 +42,7 @@ def facts(ask: Ask, table: Table, forms: Mapping[str, Form]) -> SourceFacts:
     wide: list[str] = []
     for column in table.columns:
         name, shape = column.name, forms[column.name]
-        count = non_null[name] = _integer(next(values))
+        count = non_null[name] = rows if column.not_null else _integer(next(values))
         found[name] = facts = {}
         if shape.lane is Lane.INT:
             beyond = _integer(next(values)) if shape.others else 0
@@ -59,7 +59,8 @@ def facts(ask: Ask, table: Table, forms: Mapping[str, Form]) -> SourceFacts:
             if count:
                 facts[Lane.REAL] = ColumnFacts(count, minimum=extremes[0], maximum=extremes[1])
         else:
-            size = _integer(next(values))
+            width = _width(column)
+            size = _integer(next(values)) if width is None else count * width
             if count:
                 facts[shape.lane] = ColumnFacts(count, bytes=size)
     _add_sums(ask, table.name, forms, found, wide)
@@ -115,10 +116,12 @@ def case_folds(ask: Ask, table: Table, columns: Sequence[str]) -> dict[str, int]
     return found
 
 
-def _terms(column: str, form: Form) -> list[str]:
-    name, value = quote(column), form.lossless
+def _terms(column: Column, form: Form) -> list[str]:
+    """What is asked of one column; how many of its values are NULL only where some may be."""
+    name, value = quote(column.name), form.lossless
+    counted = [] if column.not_null else [f"COUNT({name})"]
     if form.lane is Lane.REAL:
-        return [f"COUNT({name})", f"MIN({value})", f"MAX({value})"]
+        return [*counted, f"MIN({value})", f"MAX({value})"]
     if form.lane is Lane.INT:
         within = f"IF({name} <= {_MOST}, {name}, NULL)" if form.others else value
         terms = [f"SUM({within})", f"MIN({within})", f"MAX({within})"]
@@ -127,9 +130,24 @@ def _terms(column: str, form: Form) -> list[str]:
             terms.insert(0, f"SUM({beyond})")
             # Added to, it is written without the zeros of ZEROFILL.
             terms.append(f"SUM(IF({beyond}, LENGTH(CAST({name} + 0 AS CHAR)), 0))")
-        return [f"COUNT({name})", *terms]
-    sizes = [f"COALESCE(LENGTH({expression}), 0)" for expression in form.expressions]
-    return [f"COUNT({name})", f"SUM({' + '.join(sizes)})"]
+        return [*counted, *terms]
+    if _width(column) is not None:
+        return counted
+    sizes = [f"LENGTH({expression})" for expression in form.expressions]
+    if len(sizes) > 1:  # of which one is NULL
+        sizes = [f"COALESCE({size}, 0)" for size in sizes]
+    return [*counted, f"SUM({' + '.join(sizes)})"]
+
+
+def _width(column: Column) -> int | None:
+    """Bytes of every value as text, where all have as many."""
+    digits = column.type.scale or 0
+    match column.type.kind:
+        case Kind.DATE:
+            return len("YYYY-MM-DD")
+        case Kind.DATETIME:
+            return len("YYYY-MM-DD HH:MM:SS") + (digits + 1 if digits else 0)
+    return None
 
 
 def _integers(

@@ -19,6 +19,7 @@ from migration_assets.sources.mysql.connect import quote
 
 _UTF8 = frozenset({"utf8", "utf8mb3", "utf8mb4", "ascii", "binary"})
 _TEXTS = frozenset({Kind.TEXT, Kind.ENUM, Kind.SET, Kind.JSON})
+_TIMES = frozenset({Kind.DATE, Kind.DATETIME, Kind.TIME})
 _MOST = 2**63 - 1
 
 
@@ -50,8 +51,12 @@ def form(column: Column, charset: str | None) -> Form:
         wide = column.type.unsigned and column.type.bits == 64
         return Form((name,), Lane.INT, (Lane.TEXT,) if wide else ())
     if kind is Kind.FLOAT:
-        # As text a FLOAT is rounded to six digits; multiplied, it is the double it stands for.
-        return Form((f"{name} * 1e0" if column.type.bits == 32 else name,), Lane.REAL)
+        # Where the server writes it as text, a FLOAT is rounded to six digits and one of fixed
+        # digits to those; multiplied, it is the double it stands for.
+        rounded = column.type.bits == 32 or "(" in column.source_type
+        return Form((f"{name} * 1e0" if rounded else name,), Lane.REAL)
+    if kind in _TIMES:
+        return Form((f"CAST({name} AS CHAR)",), Lane.TEXT)
     if kind is Kind.BIT:
         return Form((f"{name} + 0",), Lane.INT) if column.type.bits == 1 else _blob(name)
     if kind in {Kind.BINARY, Kind.GEOMETRY}:
@@ -83,7 +88,7 @@ def lanes(form: Form, asked: Sequence[Lane], values: Sequence[pa.Array]) -> list
     Args:
         form: of the column.
         asked: lanes.
-        values: the column's bytes, one array for each expression.
+        values: the column's values as they come, one array for each expression.
 
     Raises:
         LaneMissingError: a value is of none of them.
@@ -101,31 +106,27 @@ def _lanes(form: Form, asked: Sequence[Lane], raw: pa.Array) -> dict[Lane, pa.Ar
         if form.lane not in asked and raw.null_count < len(raw):
             raise LaneMissingError
         return {form.lane: raw}
-    # Digits only: no need to look whether they are valid.
-    text = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers(), raw.null_count)
     if form.lane is Lane.REAL:
         if Lane.REAL not in asked and raw.null_count < len(raw):
             raise LaneMissingError
-        return {Lane.REAL: text.cast(pa.float64())}
-    return _integers(form, asked, text)
+        return {Lane.REAL: raw}
+    return _integers(form, asked, raw)
 
 
-def _integers(form: Form, asked: Sequence[Lane], text: pa.Array) -> dict[Lane, pa.Array]:
-    if Lane.TEXT not in form.others:
-        if Lane.INT not in asked and text.null_count < len(text):
+def _integers(form: Form, asked: Sequence[Lane], raw: pa.Array) -> dict[Lane, pa.Array]:
+    if raw.type != pa.uint64():
+        if Lane.INT not in asked and raw.null_count < len(raw):
             raise LaneMissingError
-        return {Lane.INT: text.cast(pa.int64())}
-    numbers = text.cast(pa.uint64())
-    beyond = pc.greater(numbers, pa.scalar(_MOST, pa.uint64()))
+        return {Lane.INT: raw}
+    beyond = pc.greater(raw, pa.scalar(_MOST, pa.uint64()))
     if not pc.any(beyond).as_py():
-        return {Lane.INT: numbers.cast(pa.int64())}
+        return {Lane.INT: raw.cast(pa.int64())}
     if Lane.TEXT not in asked:
         raise LaneMissingError
-    within = pc.if_else(beyond, pa.scalar(None, pa.uint64()), numbers).cast(pa.int64())
+    within = pc.if_else(beyond, pa.scalar(None, pa.uint64()), raw).cast(pa.int64())
     if Lane.INT not in asked and within.null_count < len(within):
         raise LaneMissingError
-    # Not as they come: ZEROFILL writes zeros before them.
-    digits = numbers.cast(pa.string()).cast(pa.binary())
+    digits = raw.cast(pa.string()).cast(pa.binary())
     return {
         Lane.INT: within,
         Lane.TEXT: pc.if_else(beyond, digits, pa.scalar(None, pa.binary())),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pymysql
@@ -26,6 +27,8 @@ from migration_assets.sources.mysql.forms import ARROW, Form, LaneMissingError, 
 from migration_assets.sources.mysql.reflect import Reflection, reflect
 from migration_assets.sources.mysql.snapshot import Connections, Record
 
+Found = TypeVar("Found")
+
 _DEFAULT_SECONDS = 10
 _LONG_TEXT = 255
 """Characters of a column beyond which nobody compares it as a whole."""
@@ -40,6 +43,8 @@ class MySQLReader:
         self._connections = connections
         self._reflection: Reflection | None = None
         self._lock = threading.Lock()
+        self._counting = ThreadPoolExecutor(1, thread_name_prefix="facts")
+        self._begun: dict[tuple[str, str], Future[Any]] = {}
 
     def catalog(self) -> Catalog:
         """Reflect what the source declares."""
@@ -76,8 +81,16 @@ class MySQLReader:
 
         Which lanes hold values follows from what is counted; ``lanes`` is not needed.
         """
-        with connect.errors(f'table "{table.name}"'):
-            return facts.facts(self._ask, table, self._forms(table))
+        return self._found("facts", table, self._facts)
+
+    def begin_facts(self, tables: Sequence[Table]) -> None:
+        """Let the server count meanwhile, if a connection is left; see the protocol."""
+        if self._connections.readers == 1:
+            return
+        finders = {"facts": self._facts, "orphans": self._orphans, "case_folds": self._case_folds}
+        for table in tables:
+            for what, find in finders.items():
+                self._begun[what, table.name] = self._counting.submit(find, table)
 
     def standing(self, catalog: Catalog, *, lasting: bool) -> Standing:
         """What the snapshot leaves behind; see :meth:`SnapshotReader.standing`."""
@@ -130,10 +143,7 @@ class MySQLReader:
 
     def orphans(self, table: Table) -> dict[int, int]:
         """Foreign key position -> rows whose parent is missing (only those above 0)."""
-        if not table.foreign_keys:
-            return {}
-        with connect.errors(f'table "{table.name}"'):
-            return facts.orphans(self._ask, table)
+        return self._found("orphans", table, self._orphans)
 
     def case_folds(self, table: Table) -> dict[str, int]:
         """Column -> values that another one equals but for the case.
@@ -141,19 +151,7 @@ class MySQLReader:
         Asked of indexed columns only, which are those an application looks values up by, and
         not where the index is unique: there the source keeps such values out.
         """
-        leading = {index.terms[0].column for index in table.indexes if index.method == "btree"}
-        folding = [
-            column.name
-            for column in table.columns
-            if column.ignores_case
-            and column.name in leading
-            and (column.type.length or _LONG_TEXT + 1) <= _LONG_TEXT
-            and column.type.kind is Kind.TEXT
-        ]
-        if not folding:
-            return {}
-        with connect.errors(f'table "{table.name}"'):
-            return facts.case_folds(self._ask, table, folding)
+        return self._found("case_folds", table, self._case_folds)
 
     def rows(self, statement: str, seconds: float) -> Iterator[tuple[Any, ...]]:
         """The rows of a query; raises QueryError."""
@@ -173,12 +171,37 @@ class MySQLReader:
         return connect.quote(identifier)
 
     def close(self) -> None:
-        """End the transactions, and the snapshot with them."""
+        """End the transactions, and the snapshot with them; nobody is waited for."""
+        self._counting.shutdown(wait=False, cancel_futures=True)
         self._connections.close()
 
     def _ask(self, statement: str) -> list[connect.Row]:
         with self._connections.one() as connection:
             return connect.rows(connection, statement)
+
+    def _found(self, what: str, table: Table, find: Callable[[Table], Found]) -> Found:
+        """What was begun before, else what is found out now."""
+        with connect.errors(f'table "{table.name}"'):
+            begun: Future[Found] | None = self._begun.get((what, table.name))
+            return begun.result() if begun else find(table)
+
+    def _facts(self, table: Table) -> SourceFacts:
+        return facts.facts(self._ask, table, self._forms(table))
+
+    def _orphans(self, table: Table) -> dict[int, int]:
+        return facts.orphans(self._ask, table)
+
+    def _case_folds(self, table: Table) -> dict[str, int]:
+        leading = {index.terms[0].column for index in table.indexes if index.method == "btree"}
+        folding = [
+            column.name
+            for column in table.columns
+            if column.ignores_case
+            and column.name in leading
+            and (column.type.length or _LONG_TEXT + 1) <= _LONG_TEXT
+            and column.type.kind is Kind.TEXT
+        ]
+        return facts.case_folds(self._ask, table, folding)
 
     def _reflect(self) -> Reflection:
         with self._lock:

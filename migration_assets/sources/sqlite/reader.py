@@ -6,7 +6,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,9 @@ class SQLiteReader:
                 return facts.facts(connection, table, behind_from, lanes, utf16=self._utf16)
         except (AdbcError, OSError) as error:
             raise arrow_error(f'table "{table.name}"', error) from error
+
+    def begin_facts(self, tables: Sequence[Table]) -> None:
+        """Nothing: there is no server that would do it."""
 
     def standing(self, catalog: Catalog, *, lasting: bool) -> Standing:
         """What the copy leaves behind; see :meth:`SnapshotReader.standing`."""
