@@ -42,7 +42,7 @@ def facts(ask: Ask, table: Table, forms: Mapping[str, Form]) -> SourceFacts:
     wide: list[str] = []
     for column in table.columns:
         name, shape = column.name, forms[column.name]
-        count = non_null[name] = rows if column.not_null else _integer(next(values))
+        count = non_null[name] = _integer(next(values)) if _has_nulls(column) else rows
         found[name] = facts = {}
         if shape.lane is Lane.INT:
             beyond = _integer(next(values)) if shape.others else 0
@@ -119,7 +119,7 @@ def case_folds(ask: Ask, table: Table, columns: Sequence[str]) -> dict[str, int]
 def _terms(column: Column, form: Form) -> list[str]:
     """What is asked of one column; how many of its values are NULL only where some may be."""
     name, value = quote(column.name), form.lossless
-    counted = [] if column.not_null else [f"COUNT({name})"]
+    counted = [f"COUNT({name})"] if _has_nulls(column) else []
     if form.lane is Lane.REAL:
         return [*counted, f"MIN({value})", f"MAX({value})"]
     if form.lane is Lane.INT:
@@ -137,6 +137,11 @@ def _terms(column: Column, form: Form) -> list[str]:
     if len(sizes) > 1:  # of which one is NULL
         sizes = [f"COALESCE({size}, 0)" for size in sizes]
     return [*counted, f"SUM({' + '.join(sizes)})"]
+
+
+def _has_nulls(column: Column) -> bool:
+    """Whether some values may be NULL; what is computed at each reading may be, declared or not."""
+    return not column.not_null or column.generated is not None
 
 
 def _width(column: Column) -> int | None:
