@@ -18,9 +18,6 @@ from migration_assets.home import Migration
 from migration_assets.run_folder import RunFolder
 from migration_assets.sources.base import SnapshotReader, Source
 
-LARGE_ROWS = 200_000
-"""Rows, by the source's estimate, from which on a table's facts are asked for this early."""
-
 _open: dict[Path, SnapshotReader] = {}
 """Snapshots that are no copies and wait for their run, by what is kept of them."""
 
@@ -41,20 +38,24 @@ def taken_ahead(migration: Migration, folder: RunFolder) -> Iterator[None]:
     locked = threading.Event()
 
     def take() -> None:
-        with folder.lock():
-            locked.set()
-            with suppress(Exception):
+        try:
+            with suppress(Exception), folder.lock():
+                locked.set()
                 _take(migration, source, folder)
+        finally:
+            locked.set()
 
     thread = threading.Thread(target=take, name="snapshot", daemon=True)
     thread.start()
-    locked.wait()
     try:
+        locked.wait()
         yield
     finally:
-        thread.join()
-        if (left := _open.pop(folder.snapshot, None)) is not None:
-            left.close()
+        try:
+            thread.join()
+        finally:
+            if (left := _open.pop(folder.snapshot, None)) is not None:
+                left.close()
 
 
 def taken_over(source: Source, folder: RunFolder) -> SnapshotReader | None:
@@ -78,7 +79,7 @@ def _take(migration: Migration, source: Source, folder: RunFolder) -> None:
         return
     _open[folder.snapshot] = reader
     tables, _ = selected(reader.catalog(), migration.config.plan)
-    reader.begin_facts([table for table in tables if (table.rows or 0) >= LARGE_ROWS])
+    reader.begin_facts(tables)
 
 
 def _mark(folder: RunFolder) -> Path:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -283,7 +283,7 @@ def _write(
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with (
         os.fdopen(descriptor, "wb") as file,
-        closing(open_parquet(extract.folder, extract.manifest.path)) as parquet,
+        open_parquet(extract.folder, extract.manifest.path) as parquet,
     ):
 
         def put(data: pa.Buffer | bytes) -> None:

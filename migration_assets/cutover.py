@@ -203,8 +203,7 @@ def run_command(place: Place, step: str, config: CommandConfig) -> CommandResult
 
 
 def log_of(place: Place, step: str) -> Path:
-    """What a step's command printed; there from its begin on."""
-    """Takes what a hook prints; it is there as soon as the hook begins."""
+    """Takes what a step's command prints; it is there as soon as that begins."""
     return place.folder.path / "steps" / f"{step}.log"
 
 

@@ -95,6 +95,7 @@ class _ColumnProfiler:
             self._probes["interval"] = forms.is_interval
         # Every time of day is an interval as well.
         self._one_form = "interval" not in self._probes
+        self._likely = next(iter(self._probes), "")
         self._labels = column.type.values if kind is Kind.ENUM else ()
         # Any text column can be the other side of a foreign key between UUIDs.
         self._uuid = kind in {Kind.TEXT, Kind.UUID}
@@ -186,16 +187,16 @@ class _ColumnProfiler:
     def _dates(self, array: pa.Array) -> None:
         """Probe for the forms of dates and times; looks closer only where a text has none."""
         found: dict[str, pa.BooleanArray] = {}
-        for name, probe in self._probes.items():
-            found[name] = probe(array)
+        for name in (self._likely, *(name for name in self._probes if name != self._likely)):
+            found[name] = self._probes[name](array)
             if found[name].true_count == len(array) and self._one_form:
                 # No text has two of them; the next batch is asked for this one first.
-                self._probes = {name: probe, **self._probes}
-                found = {name: found[name]}
+                none = pa.nulls(0, pa.bool_())
+                found = {**dict.fromkeys(self._probes, none), name: found[name]}
+                self._likely = name
                 break
-        for name in self._probes.keys() - found.keys():
-            self._forms.setdefault(name, 0)
-        for name, fits in found.items():
+        for name in self._probes:
+            fits = found[name]
             self._count(name, pc.sum(fits).as_py() or 0, array)
         if sum(fits.true_count for fits in found.values()) < len(array):
             some = reduce(pc.or_, found.values())

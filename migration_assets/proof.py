@@ -112,7 +112,13 @@ def prove(
                     opened = partial(extract.open_parquet, folder, manifest.path)
                     with opened() as parquet:
                         return content.compare_table(
-                            target, target.schema, table, parquet, progress, connection, opened
+                            target,
+                            target.schema,
+                            table,
+                            parquet,
+                            progress,
+                            reader=connection,
+                            again=opened,
                         )
 
                 def without_refused(manifest: Manifest) -> Manifest | None:

@@ -58,10 +58,8 @@ def half_way(migration: Migration) -> tuple[str, list[str]] | None:
     """The last cutover's run and the steps after its swap that are to be taken, if it is live."""
     if (place := _last(migration)) is None:
         return None
-    lacking, run = (
-        [s for s in cutover.AFTER if cutover.done(place.folder, s) is None],
-        place.folder.path.name,
-    )
+    lacking = [s for s in cutover.AFTER if cutover.done(place.folder, s) is None]
+    run = place.folder.path.name
     live = lacking and gone_live.live_run(place.target, migration.name) == run
     return (run, lacking) if live else None
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -166,7 +166,7 @@ class _Accountant:
             self._incomplete(table, f"has lost column {', '.join(gone)}, which is not compared")
         if new:
             self._incomplete(table, f"has got column {', '.join(new)}, which is not compared")
-        with closing(opened) as parquet:
+        with opened as parquet:
             self.compared += 1
             if not gone and content.is_unchanged(
                 self._target, self._schema, table, parquet, reader

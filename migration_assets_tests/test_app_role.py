@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -61,9 +60,12 @@ def test_the_application_can_write_after_the_first_swap_and_keeps_its_rights(
     assert ask(app.url, f"DELETE FROM {schema}.a RETURNING v") == ["r3"]
 
 
+CARRY_OVER = grants.carry_over
+
+
 def of_schema_alone(cursor: Any, live: str, incoming: str, **options: bool) -> list[Any]:
     """The rights on the schema, and none on what is in it."""
-    found = grants.carry_over(cursor, live, incoming, **options)
+    found = CARRY_OVER(cursor, live, incoming, **options)
     return [each for each in found if "ON SCHEMA" in rendered(each)]
 
 
@@ -78,10 +80,10 @@ def test_a_swap_that_would_take_rights_away_is_refused(
     swapped(loader.url, "shop", tmp_path, "r1", app.name)
     run(loader.url, "shop", tmp_path, "r2", swapped=False)
     with monkeypatch.context() as patch:
-        patch.setattr(swaps, "grants", SimpleNamespace(carry_over=lambda *_, **__: []))
+        patch.setattr(grants, "carry_over", lambda *_, **__: [])
         with pytest.raises(NotProvenError, match=f'app_role "{app.name}" would lack USAGE on sch'):
             swaps.swap(target, "shop__in_r2", "shop", "r2", app_role=app.name)
-        patch.setattr(swaps, "grants", SimpleNamespace(carry_over=of_schema_alone))
+        patch.setattr(grants, "carry_over", of_schema_alone)
         with pytest.raises(NotProvenError, match='DELETE on table "a", INSERT on table "a",') as e:
             swaps.swap(target, "shop__in_r2", "shop", "r2", app_role=app.name)
     assert "\n" not in str(e.value) and "and 6 more; nothing was swapped" in str(e.value)

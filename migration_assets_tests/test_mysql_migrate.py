@@ -17,6 +17,7 @@ from migration_assets import ahead
 from migration_assets import home as homes
 from migration_assets.cli import run
 from migration_assets.launch import launch
+from migration_assets.sources.mysql import ranges
 from migration_assets_tests.mysql_server import MySQLDatabase, MySQLServer
 from migration_assets_tests.small_shop import make_migration
 
@@ -87,7 +88,7 @@ def test_a_snapshot_taken_ahead_is_the_runs_own_and_ends_if_no_run_wants_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ahead, "LARGE_ROWS", 1)
+    monkeypatch.setattr(ranges, "LARGE_ROWS", 1)
     with mysql_server.database() as made:
         made.script(SCRIPT)
         migration = make_migration(tmp_path / "home", made.url, pg_url, schema)

@@ -201,8 +201,8 @@ def _begin(run: Run, slugs: Collection[str], cached: str | None) -> Extraction:
     folder = run.folder
     started = time.monotonic()
     source = run.migration.source()
-    reader = taken_over(source, folder) or source.take_snapshot(folder.snapshot)
     replaced = frozenset(folder.read_results("extract", Manifest))
+    reader = taken_over(source, folder) or source.take_snapshot(folder.snapshot)
     try:
         snapshot = reader.snapshot
         folder.write_result("source", "all", source_result(source.kind, snapshot))

@@ -146,12 +146,14 @@ class Run:
     def close(self) -> None:
         """Let tasks that still run end soon, show the last state, end snapshot and connections."""
         self.progress.stop()
-        self.progress.flush()
-        for reader in self._readers:
-            reader.close()
-        for target in self._targets.values():
-            if target.pool is not None:
-                target.pool.close()
+        try:
+            self.progress.flush()
+        finally:
+            for reader in self._readers:
+                reader.close()
+            for target in self._targets.values():
+                if target.pool is not None:
+                    target.pool.close()
 
 
 def continued_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

@@ -160,7 +160,8 @@ class SnapshotReader(Protocol):
     def begin_facts(self, tables: Sequence[Table]) -> None:
         """Let a server find out meanwhile what :meth:`facts` and its like are asked for later.
 
-        They wait for it then. Nothing begins where it would only hold up the reading.
+        They wait for it then. Nothing begins for small tables, and where it would only hold up
+        the reading.
         """
 
     def standing(self, catalog: Catalog, *, lasting: bool) -> Standing:

@@ -89,8 +89,9 @@ def compare_table(
         if table is None:
             return _absent(plan, parquet, time.monotonic() - started)
         comparison = _Comparison(connection, table, plan, parquet, advance)
-        large = again is not None and parquet_rows >= HALVES_FROM
-        halves = readback.halves(connection, table) if large else None
+        halves = None
+        if again is not None and parquet_rows >= HALVES_FROM:
+            halves = readback.halves(connection, table)
         if again is None or halves is None:
             counts, left = comparison.by_arrow()
         else:

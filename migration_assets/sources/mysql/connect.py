@@ -167,7 +167,7 @@ def errors(where: str) -> Iterator[None]:
     except (pymysql.err.MySQLError, OSError) as error:
         code = number(error)
         said = f"{where}: the source says: {line(error)}"
-        if code in _LOST or not isinstance(error, pymysql.err.MySQLError):
+        if code in _LOST or isinstance(error, (OSError, pymysql.err.InterfaceError)):
             raise BrokenOffError(
                 f"{where}: the source's server was lost ({line(error)}); nothing of the target "
                 "was changed: run it again when the server is back"

@@ -51,8 +51,9 @@ def form(column: Column, charset: str | None) -> Form:
         wide = column.type.unsigned and column.type.bits == 64
         return Form((name,), Lane.INT, (Lane.TEXT,) if wide else ())
     if kind is Kind.FLOAT:
-        # Where the server writes it as text, a FLOAT is rounded to six digits and one of fixed
-        # digits to those; multiplied, it is the double it stands for.
+        # Where the server writes it as text, as it does for facts and digests, a FLOAT is rounded
+        # to six digits and one of fixed digits to those; multiplied, it is the double it stands
+        # for.
         rounded = column.type.bits == 32 or "(" in column.source_type
         return Form((f"{name} * 1e0" if rounded else name,), Lane.REAL)
     if kind in _TIMES:
@@ -119,12 +120,12 @@ def _integers(form: Form, asked: Sequence[Lane], raw: pa.Array) -> dict[Lane, pa
             raise LaneMissingError
         return {Lane.INT: raw}
     beyond = pc.greater(raw, pa.scalar(_MOST, pa.uint64()))
-    if not pc.any(beyond).as_py():
-        return {Lane.INT: raw.cast(pa.int64())}
-    if Lane.TEXT not in asked:
-        raise LaneMissingError
     within = pc.if_else(beyond, pa.scalar(None, pa.uint64()), raw).cast(pa.int64())
     if Lane.INT not in asked and within.null_count < len(within):
+        raise LaneMissingError
+    if not pc.any(beyond).as_py():
+        return {Lane.INT: within}
+    if Lane.TEXT not in asked:
         raise LaneMissingError
     digits = raw.cast(pa.string()).cast(pa.binary())
     return {

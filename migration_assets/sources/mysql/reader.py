@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import closing, suppress
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -68,6 +68,9 @@ class MySQLReader:
         with connect.errors(f'table "{table.name}"'):
             parts = ranges.parts(self._ask, table, self._connections.readers)
             with self._connections.several(len(parts)) as connections:
+                if (table.rows or 0) >= ranges.LARGE_ROWS:
+                    for connection in connections:
+                        self._connections.enlarge(connection)
                 streams = [
                     _batches(connection, table, shapes, lanes, part)
                     for connection, part in zip(connections, parts, strict=True)
@@ -84,13 +87,18 @@ class MySQLReader:
         return self._found("facts", table, self._facts)
 
     def begin_facts(self, tables: Sequence[Table]) -> None:
-        """Let the server count meanwhile, if a connection is left; see the protocol."""
+        """Let the server count meanwhile, if a connection is left; see the protocol.
+
+        Tables that are not held still are counted while they are read, and no earlier.
+        """
         if self._connections.readers == 1:
             return
         finders = {"facts": self._facts, "orphans": self._orphans, "case_folds": self._case_folds}
         for table in tables:
-            for what, find in finders.items():
-                self._begun[what, table.name] = self._counting.submit(find, table)
+            large = (table.rows or 0) >= ranges.LARGE_ROWS
+            if large and table.name not in self._connections.restless:
+                for what, find in finders.items():
+                    self._begun[what, table.name] = self._counting.submit(find, table)
 
     def standing(self, catalog: Catalog, *, lasting: bool) -> Standing:
         """What the snapshot leaves behind; see :meth:`SnapshotReader.standing`."""
@@ -180,10 +188,13 @@ class MySQLReader:
             return connect.rows(connection, statement)
 
     def _found(self, what: str, table: Table, find: Callable[[Table], Found]) -> Found:
-        """What was begun before, else what is found out now."""
+        """What was begun before, else, or where that failed, what is found out now."""
+        begun: Future[Found] | None = self._begun.get((what, table.name))
+        if begun is not None:
+            with suppress(pymysql.err.MySQLError, CancelledError):
+                return begun.result()
         with connect.errors(f'table "{table.name}"'):
-            begun: Future[Found] | None = self._begun.get((what, table.name))
-            return begun.result() if begun else find(table)
+            return find(table)
 
     def _facts(self, table: Table) -> SourceFacts:
         return facts.facts(self._ask, table, self._forms(table))

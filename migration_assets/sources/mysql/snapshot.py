@@ -76,8 +76,11 @@ class Record:
 class Connections:
     """The connections of one snapshot; each is used by one thread at a time."""
 
-    def __init__(self, connections: list[Connection]) -> None:
+    def __init__(self, connections: list[Connection], restless: frozenset[str]) -> None:
+        self.restless = restless
+        """Tables of an engine without transactions: they are not held still."""
         self._all = connections
+        self._large: set[int] = set()
         self._free: queue.LifoQueue[Connection] = queue.LifoQueue()
         self._taking = threading.Lock()
         for connection in connections:
@@ -103,22 +106,40 @@ class Connections:
             yield connections
         finally:
             for connection in connections:
-                # Lets go of the tables: nobody who alters one waits for the snapshot to end.
-                with suppress(pymysql.err.MySQLError):
-                    connection.query("ROLLBACK TO SAVEPOINT begun")
-                self._free.put(connection)
+                try:
+                    # Lets go of the tables: nobody who alters one waits for the snapshot to end.
+                    with suppress(pymysql.err.MySQLError):
+                        connection.query("ROLLBACK TO SAVEPOINT begun")
+                finally:
+                    self._free.put(connection)
+
+    def enlarge(self, connection: Connection) -> None:
+        """Let the server send large results in large pieces, which is less work for both sides.
+
+        It sends as much at once as it has once had to take, 16 KiB in the beginning; a session has
+        no other way to ask for more (MySQL manual, ``net_buffer_length``).
+        """
+        if id(connection) not in self._large:
+            self._large.add(id(connection))
+            most = int(text(rows(connection, "SELECT @@max_allowed_packet")[0][0]))
+            connection.query("DO 0".ljust(min(SENT_AT_ONCE, most // 2)))
 
     def close(self) -> None:
-        """End the snapshot; who still reads by one of its connections gets an error."""
+        """End the snapshot; who still asks by one of its connections gets an error."""
+        idle = []
         with suppress(queue.Empty):
             while True:
-                _close(self._free.get_nowait())
+                idle.append(self._free.get_nowait())
+        for connection in idle:
+            _close(connection)
         for connection in self._all:
-            # Another thread that waits for an answer would not see that it is closed.
-            if connection.open:
+            # Another thread that waits for an answer would not see that it is closed: it closes it
+            # itself at this end. Not TLS's own one: it would take for rows what is encrypted.
+            if (held := connection._sock) is not None:
                 with suppress(OSError):
-                    connection._sock.shutdown(socket.SHUT_RDWR)
-                connection._force_close()
+                    socket.socket.shutdown(held, socket.SHUT_RDWR)
+        for connection in idle:
+            self._free.put(connection)  # nobody waits for one for ever
 
 
 def take(address: Address) -> tuple[Connections, Record]:
@@ -145,9 +166,8 @@ def take(address: Address) -> tuple[Connections, Record]:
                 connection.query("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
                 connection.query("SAVEPOINT begun")
             position = binary_log.position(connections[0], locked)
-        _enlarge(connections)
         server = server_of(connections[0])
-        notes += _not_held(connections[0])
+        restless = _restless(connections[0])
         doubt: str | None = "it keeps no binary log that the account may see"
         if position:
             doubt = binary_log.blind_to(connections[0])
@@ -155,6 +175,9 @@ def take(address: Address) -> tuple[Connections, Record]:
         for connection in connections:
             _close(connection)
         raise
+    if restless:
+        names = ", ".join(sorted(restless))
+        notes.append(f"tables of an engine without transactions are not held still: {names}")
     # The same position of the same server is the same content, if its log tells of all changes.
     origin = f"{server} {taken_at} {uuid.uuid4()}" if doubt else f"{server} {position}"
     snapshot = Snapshot(
@@ -166,7 +189,7 @@ def take(address: Address) -> tuple[Connections, Record]:
         notes=tuple(notes),
         token=token,
     )
-    return Connections(connections), Record(snapshot, server, position, doubt)
+    return Connections(connections, restless), Record(snapshot, server, position, doubt)
 
 
 @contextmanager
@@ -197,30 +220,16 @@ def _locked(address: Address, notes: list[str]) -> Iterator[bool]:
         _close(connection)
 
 
-def _enlarge(connections: list[Connection]) -> None:
-    """Let the server send large results in large pieces, which is less work for both sides.
-
-    It sends as much at once as it has once had to take, 16 KiB in the beginning; a session has no
-    other way to ask for more (MySQL manual, ``net_buffer_length``).
-    """
-    most = int(text(rows(connections[0], "SELECT @@max_allowed_packet")[0][0]))
-    for connection in connections:
-        connection.query("DO 0".ljust(min(SENT_AT_ONCE, most // 2)))
-
-
-def _not_held(connection: Connection) -> list[str]:
-    """A note on the tables whose engine knows no transactions."""
+def _restless(connection: Connection) -> frozenset[str]:
+    """The tables whose engine knows no transactions."""
     found = rows(
         connection,
         "SELECT t.TABLE_NAME FROM information_schema.TABLES AS t"
         " JOIN information_schema.ENGINES AS e ON e.ENGINE = t.ENGINE"
         " WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_TYPE <> 'VIEW'"
-        " AND COALESCE(e.TRANSACTIONS, 'NO') <> 'YES' ORDER BY t.TABLE_NAME",
+        " AND COALESCE(e.TRANSACTIONS, 'NO') <> 'YES'",
     )
-    if not found:
-        return []
-    names = ", ".join(text(name) for (name,) in found)
-    return [f"tables of an engine without transactions are not held still: {names}"]
+    return frozenset(text(name) for (name,) in found)
 
 
 def server_of(connection: Connection) -> str:

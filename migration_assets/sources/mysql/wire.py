@@ -7,7 +7,7 @@ column are found for all rows of a chunk at once, and Arrow copies them. No Pyth
 a value, no number becomes a text on its way: for a DOUBLE that is a third of the server's work.
 
 PyMySQL makes the connection and reads what comes before the rows; the rows are read from its
-socket. These are the only places where its private names are used beside ``connect``.
+socket, by private names of it.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ class _Reader:
         self.ended = False
         self.warnings = 0
         self._connection = connection
-        self._socket: Any = None
+        self._socket: Any = connection._sock
+        self._first: Any = connection._rfile
         self._buffer = bytearray(CHUNK_BYTES)
         self._start = 0
         self._filled = 0
@@ -206,13 +207,12 @@ class _Reader:
     def _received(self) -> int:
         """Put in what there is; waits for the first of it."""
         with memoryview(self._buffer) as whole, whole[self._filled :] as room:
-            if self._socket is not None:
+            if self._first is None:
                 return int(self._socket.recv_into(room))
-            # The first time: what PyMySQL has read already, all of it.
-            self._socket = self._connection._sock
-            first = self._connection._rfile.read1(len(room))
-            room[: len(first)] = first
-            return len(first)
+            # What PyMySQL has read already, all of it.
+            begin, self._first = self._first.read1(len(room)), None
+            room[: len(begin)] = begin
+            return len(begin)
 
     def _lost(self, reason: str) -> pymysql.err.OperationalError:
         self.ended = True
