@@ -21,7 +21,7 @@ from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.facts import FactsCollector
 from migration_assets.sources import open_source
 from migration_assets.sources.base import LanesMissing, SnapshotGoneError, SnapshotReader
-from migration_assets.sources.mysql import connect, wire
+from migration_assets.sources.mysql import connect, ranges, wire
 from migration_assets.sources.mysql.address import parse
 from migration_assets.sources.mysql.snapshot import Record
 from migration_assets_tests.mysql_server import MySQLDatabase, MySQLServer
@@ -376,8 +376,9 @@ def test_numbers_come_in_their_own_width_with_nulls_anywhere_and_dates_only_as_t
 
 
 def test_facts_that_are_begun_early_are_the_same_and_nobody_waits_for_them_at_the_end(
-    connection: Any, database: MySQLDatabase, tmp_path: Path
+    connection: Any, database: MySQLDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ranges, "LARGE_ROWS", 0)
     execute(
         connection,
         "CREATE TABLE parents (id int PRIMARY KEY, name varchar(20), KEY (name))",
@@ -408,12 +409,121 @@ def test_facts_that_are_begun_early_are_the_same_and_nobody_waits_for_them_at_th
         try:
             reader.begin_facts(tables)
             started = time.monotonic()
+            while not counting(connection, database) and time.monotonic() < started + 10:
+                time.sleep(0.02)
+            assert counting(connection, database)
+            started = time.monotonic()
             reader.close()
+            while counting(connection, database) and time.monotonic() < started + 10:
+                time.sleep(0.02)
             with pytest.raises(BrokenOffError, match="was lost"):
                 reader.facts(tables[0])
             assert time.monotonic() - started < 10  # of thirty that it would have waited
         finally:
             execute(connection, "UNLOCK TABLES")
+
+
+def counting(connection: Any, database: MySQLDatabase) -> int:
+    """Statements that count rows of the database at this moment."""
+    with connection.cursor() as cursor:
+        statement = (
+            "SELECT 1 FROM information_schema.processlist WHERE db = %s AND id <> connection_id()"
+            " AND info LIKE 'SELECT COUNT(*)%%'"
+        )
+        return int(cursor.execute(statement, (database.name,)))
+
+
+def test_limits_that_hold_for_all_sessions_cut_nothing_short(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    many = [f"c{number}" for number in range(20)]
+    limits = {
+        "sql_select_limit": 8,
+        "max_error_count": 0,
+        "idle_transaction_timeout": 1,
+        "idle_readonly_transaction_timeout": 1,
+        "max_statement_time": 1,
+    }
+    execute(
+        connection,
+        f"CREATE TABLE widest ({', '.join(f'{name} int' for name in many)})",
+        f"INSERT INTO widest VALUES {', '.join(['(' + '1,' * 19 + '2)'] * 30)}",
+        "CREATE TABLE gbks (id int PRIMARY KEY, v longtext CHARACTER SET gbk)",
+        "INSERT INTO gbks VALUES (1, CONCAT(REPEAT('a', 1500000), CONVERT(X'FEFE' USING gbk)))",
+        "CREATE TABLE years (y year(2))",
+        "INSERT INTO years VALUES (0), (99), (70), (69)",
+        "SET @packet = @@global.max_allowed_packet",
+        "SET GLOBAL max_allowed_packet = 1048576",
+        *(f"SET @{name} = @@global.{name}" for name in limits),
+        *(f"SET GLOBAL {name} = {value}" for name, value in limits.items()),
+    )
+    try:
+        with closing(open_source(database.url).take_snapshot(tmp_path / "s")) as reader:
+            time.sleep(1.2)  # longer than the server lets others be idle
+            assert [column.name for column in reader.catalog().table("widest").columns] == many
+            assert read(reader, "widest")["c19"] == [2] * 30
+            # The server can not convert it, nor tell: no lossy text is taken for the value.
+            with pytest.raises(InputError, match='table "gbks".* max_allowed_packet above'):
+                reader.facts(reader.catalog().table("gbks"))
+            years = reader.catalog().table("years")
+            found = reader.facts(years).columns["y"][Lane.INT]
+            values = read(reader, "years")["y"]
+            assert (found.minimum, found.maximum) == (repr(min(values)), repr(max(values)))
+    finally:
+        execute(
+            connection,
+            "SET GLOBAL max_allowed_packet = @packet",
+            *(f"SET GLOBAL {name} = @{name}" for name in limits),
+            "DROP TABLE gbks",
+        )
+
+
+def test_a_table_that_took_the_name_of_another_meanwhile_is_not_taken_for_it(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    execute(
+        connection,
+        "CREATE TABLE stays (id int PRIMARY KEY)",
+        "CREATE TABLE swapped (id int PRIMARY KEY)",
+        "CREATE TABLE shadow (id int PRIMARY KEY)",
+        "INSERT INTO swapped VALUES (1), (2), (3)",
+        "INSERT INTO shadow VALUES (1)",
+        "DO SLEEP(1.1)",  # the server notes such times by the second
+    )
+    with closing(open_source(database.url).take_snapshot(tmp_path / "s")) as reader:
+        reader.catalog()
+        execute(
+            connection,
+            "INSERT INTO shadow VALUES (2), (3)",
+            "INSERT INTO stays VALUES (1)",
+            "RENAME TABLE swapped TO away, shadow TO swapped, away TO shadow",
+        )
+        assert read(reader, "stays") == {"id": []}
+        for name in ("swapped", "shadow"):
+            with pytest.raises(BrokenOffError, match=f'table "{name}": was renamed, altered or'):
+                read(reader, name)
+
+
+def test_an_account_that_may_have_few_connections_reads_over_one(
+    connection: Any, database: MySQLDatabase, tmp_path: Path
+) -> None:
+    user = f"{database.name}_few"
+    execute(
+        connection,
+        "CREATE TABLE few (id int PRIMARY KEY)",
+        "INSERT INTO few VALUES (1), (2)",
+        f"CREATE USER {user}@'%' IDENTIFIED BY 'p' WITH MAX_USER_CONNECTIONS 3",
+        f"GRANT RELOAD ON *.* TO {user}@'%'",
+        f"GRANT SELECT ON {database.name}.* TO {user}@'%'",
+    )
+    try:
+        url = f"mysql://{user}:p@{database.server.host}:{database.server.port}/{database.name}"
+        with closing(open_source(url).take_snapshot(tmp_path / "s")) as reader:
+            (note,) = (n for n in reader.snapshot.notes if "one connection" in n)
+            assert "max_user_connections" in note and ":p@" not in note
+            assert read(reader, "few") == {"id": [1, 2]}
+    finally:
+        execute(connection, f"DROP USER {user}@'%'")
 
 
 def test_a_snapshot_is_opened_again_only_if_nothing_was_written_since(

@@ -27,12 +27,19 @@ _SETTINGS = (
     # Nothing of it changes what is stored, but padding, quotes and || would change what is read.
     "SET SESSION sql_mode = ''",
     "SET SESSION sql_auto_is_null = 0",
+    # What holds for all sessions may cut every answer short, those about columns too.
+    "SET SESSION sql_select_limit = 18446744073709551615, sql_big_selects = 1",
+    "SET SESSION max_error_count = 65535",
     # The reading may wait for a slow target, and connections for each other.
     "SET SESSION wait_timeout = 604800, net_write_timeout = 86400, net_read_timeout = 86400",
     "SET SESSION lock_wait_timeout = 30",
 )
-_WITHOUT_LIMIT = ("SET SESSION max_statement_time = 0", "SET SESSION max_execution_time = 0")
-"""MariaDB's and MySQL's own limit of a statement's time; each knows but one of them."""
+_WITHOUT_LIMIT = (
+    "SET SESSION max_statement_time = 0",
+    "SET SESSION idle_transaction_timeout = 0, idle_readonly_transaction_timeout = 0",
+    "SET SESSION max_execution_time = 0",
+)
+"""MariaDB's own limits of a statement's time and of idle transactions, and MySQL's."""
 
 _LOST = frozenset({
     CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_SERVER_LOST_EXTENDED, CR.CR_CONN_HOST_ERROR,
@@ -44,6 +51,7 @@ _DENIED = frozenset({
     ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.ACCESS_DENIED_ERROR,
 })  # fmt: skip
 _SSL_FAILED = 2026
+_TOO_MANY_PREPARED = 1461
 _TOO_LARGE = frozenset({ER.NET_PACKET_TOO_LARGE, ER.WARN_ALLOWED_PACKET_OVERFLOWED})
 
 
@@ -172,12 +180,14 @@ def errors(where: str) -> Iterator[None]:
                 f"{where}: the source's server was lost ({line(error)}); nothing of the target "
                 "was changed: run it again when the server is back"
             ) from error
-        if code == ER.TABLE_DEF_CHANGED:
+        if code in {ER.TABLE_DEF_CHANGED, ER.NO_SUCH_TABLE}:
             raise BrokenOffError(
                 f"{where}: was altered while the snapshot was read; run it again"
             ) from error
         if code in _DENIED:
             raise InputError(f"{said}; grant the account SELECT and SHOW VIEW") from error
+        if code == _TOO_MANY_PREPARED:
+            raise InputError(f"{said}; raise it by ten") from error
         if code in _TOO_LARGE:
             raise InputError(
                 f"{said}; raise the server's max_allowed_packet above the longest value"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import pymysql
+from pymysql.constants import ER
+
 from migration_assets.core.catalog import Column, ForeignKey, Kind, Table
 from migration_assets.core.profile import Lane
 from migration_assets.core.results import ColumnFacts
@@ -61,6 +64,11 @@ def facts(ask: Ask, table: Table, forms: Mapping[str, Form]) -> SourceFacts:
         else:
             width = _width(column)
             size = _integer(next(values)) if width is None else count * width
+            if shape.untold and _integer(next(values)):
+                raise pymysql.err.OperationalError(
+                    ER.WARN_ALLOWED_PACKET_OVERFLOWED,
+                    f'column "{name}" has a value that is too long to be converted',
+                )
             if count:
                 facts[shape.lane] = ColumnFacts(count, bytes=size)
     _add_sums(ask, table.name, forms, found, wide)
@@ -136,7 +144,8 @@ def _terms(column: Column, form: Form) -> list[str]:
     sizes = [f"LENGTH({expression})" for expression in form.expressions]
     if len(sizes) > 1:  # of which one is NULL
         sizes = [f"COALESCE({size}, 0)" for size in sizes]
-    return [*counted, f"SUM({' + '.join(sizes)})"]
+    untold = [f"SUM({form.untold})"] if form.untold else []
+    return [*counted, f"SUM({' + '.join(sizes)})", *untold]
 
 
 def _has_nulls(column: Column) -> bool:

@@ -32,11 +32,14 @@ class Form:
             unless the first would lose something.
         lane: where its values are expected.
         others: lanes that its values may need beside.
+        untold: SQL that is true of values of which the server can not tell whether the conversion
+            would lose something; None where there are none.
     """
 
     expressions: tuple[str, ...]
     lane: Lane
     others: tuple[Lane, ...] = ()
+    untold: str | None = None
 
     @property
     def lossless(self) -> str:
@@ -47,7 +50,9 @@ class Form:
 def form(column: Column, charset: str | None) -> Form:
     """How ``column`` is read, whose texts are in ``charset``."""
     name, kind = quote(column.name), column.type.kind
-    if kind in {Kind.INTEGER, Kind.YEAR}:
+    if kind is Kind.YEAR:
+        return Form((f"{name} + 0",), Lane.INT)  # one of two digits has an order of its own
+    if kind is Kind.INTEGER:
         wide = column.type.unsigned and column.type.bits == 64
         return Form((name,), Lane.INT, (Lane.TEXT,) if wide else ())
     if kind is Kind.FLOAT:
@@ -69,9 +74,12 @@ def form(column: Column, charset: str | None) -> Form:
     converted = f"CONVERT({name} USING utf8mb4)"
     if charset == "latin1":
         return Form((converted,), Lane.TEXT)
-    same = f"CAST(CONVERT({converted} USING {charset}) AS BINARY) <=> CAST({name} AS BINARY)"
+    # NULL for NULL, and for what is too long for the server's own functions.
+    same = f"CAST(CONVERT({converted} USING {charset}) AS BINARY) = CAST({name} AS BINARY)"
     return Form(
-        (f"IF({same}, {converted}, NULL)", f"IF({same}, NULL, CAST({name} AS BINARY))"), Lane.TEXT
+        (f"IF({same}, {converted}, NULL)", f"IF({same}, NULL, CAST({name} AS BINARY))"),
+        Lane.TEXT,
+        untold=f"{name} IS NOT NULL AND ({same}) IS NULL",
     )
 
 

@@ -76,6 +76,7 @@ class MySQLReader:
                     for connection, part in zip(connections, parts, strict=True)
                 ]
                 yield from ranges.together(streams)
+                self._connections.check_name(connections[0], table.name)
 
     def facts(
         self, table: Table, lanes: Mapping[str, tuple[Lane, ...]] | None = None

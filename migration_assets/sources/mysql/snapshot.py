@@ -15,8 +15,8 @@ import queue
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from pathlib import Path
 import pymysql
 from pymysql.constants import ER
 
+from migration_assets.errors import BrokenOffError, InputError, MigrationError
 from migration_assets.sources.base import Snapshot
 from migration_assets.sources.mysql import binary_log, written
 from migration_assets.sources.mysql.address import Address
@@ -76,10 +77,20 @@ class Record:
 class Connections:
     """The connections of one snapshot; each is used by one thread at a time."""
 
-    def __init__(self, connections: list[Connection], restless: frozenset[str]) -> None:
+    def __init__(
+        self,
+        connections: list[Connection],
+        address: Address,
+        server: str,
+        restless: frozenset[str],
+        made: Mapping[str, str],
+    ) -> None:
         self.restless = restless
         """Tables of an engine without transactions: they are not held still."""
+        self._made = made
+        self._address, self._server = address, server
         self._all = connections
+        self._threads = [connection.thread_id() for connection in connections]
         self._large: set[int] = set()
         self._free: queue.LifoQueue[Connection] = queue.LifoQueue()
         self._taking = threading.Lock()
@@ -113,6 +124,20 @@ class Connections:
                 finally:
                     self._free.put(connection)
 
+    def check_name(self, connection: Connection, table: str) -> None:
+        """Refuse what was read by a name that another table has taken since the snapshot.
+
+        Names are no part of it, and holding them would keep others from every ALTER.
+
+        Raises:
+            BrokenOffError: it has.
+        """
+        if written.made_now(connection, table) != self._made.get(table):
+            raise BrokenOffError(
+                f'table "{table}": was renamed, altered or made anew while the snapshot was read; '
+                "run it again"
+            )
+
     def enlarge(self, connection: Connection) -> None:
         """Let the server send large results in large pieces, which is less work for both sides.
 
@@ -132,6 +157,8 @@ class Connections:
                 idle.append(self._free.get_nowait())
         for connection in idle:
             _close(connection)
+        if len(idle) < len(self._all):
+            self._end_statements()
         for connection in self._all:
             # Another thread that waits for an answer would not see that it is closed: it closes it
             # itself at this end. Not TLS's own one: it would take for rows what is encrypted.
@@ -140,6 +167,14 @@ class Connections:
                     socket.socket.shutdown(held, socket.SHUT_RDWR)
         for connection in idle:
             self._free.put(connection)  # nobody waits for one for ever
+
+    def _end_statements(self) -> None:
+        """Let the server end what it still does for these connections: it would not notice."""
+        with suppress(MigrationError, pymysql.err.MySQLError), closing(connect(self._address)) as c:
+            # Behind a balancer it may be another one, whose threads are others.
+            for thread in self._threads if server_of(c) == self._server else ():
+                with suppress(pymysql.err.MySQLError):
+                    c.query(f"KILL {thread}")
 
 
 def take(address: Address) -> tuple[Connections, Record]:
@@ -153,10 +188,10 @@ def take(address: Address) -> tuple[Connections, Record]:
     notes: list[str] = []
     try:
         # First of all, so that what is written meanwhile moves a table after it.
-        token = written.token(connections[0])
+        token, made = written.token(connections[0]), written.made(connections[0])
         with _locked(address, notes) as locked:
             if locked:
-                connections += [connect(address) for _ in range(CONNECTIONS - 1)]
+                connections += _more(address, notes)
             taken_at = datetime.now(UTC).isoformat(timespec="milliseconds")
             for connection in connections:
                 # MariaDB lets go of a table before the end only where nothing would be logged.
@@ -189,7 +224,8 @@ def take(address: Address) -> tuple[Connections, Record]:
         notes=tuple(notes),
         token=token,
     )
-    return Connections(connections, restless), Record(snapshot, server, position, doubt)
+    record = Record(snapshot, server, position, doubt)
+    return Connections(connections, address, server, restless, made), record
 
 
 @contextmanager
@@ -218,6 +254,20 @@ def _locked(address: Address, notes: list[str]) -> Iterator[bool]:
     finally:
         # The lock ends with its connection, whatever happened.
         _close(connection)
+
+
+def _more(address: Address, notes: list[str]) -> list[Connection]:
+    """The connections beside the first, if the account may have as many."""
+    more: list[Connection] = []
+    try:
+        for _ in range(CONNECTIONS - 1):
+            more.append(connect(address))
+    except InputError as error:
+        for connection in more:
+            _close(connection)
+        notes.append(f"read over one connection, since no more can be had: {error}")
+        return []
+    return more
 
 
 def _restless(connection: Connection) -> frozenset[str]:

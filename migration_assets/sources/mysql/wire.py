@@ -24,6 +24,7 @@ import pymysql
 from pymysql.constants import COMMAND, CR, ER, FIELD_TYPE, FLAG
 from pymysql.protocol import MysqlPacket
 
+from migration_assets.errors import InputError
 from migration_assets.sources.mysql.connect import Connection, rows, text
 
 CHUNK_BYTES = 4 << 20
@@ -31,6 +32,7 @@ CHUNK_BYTES = 4 << 20
 
 _LARGEST_PACKET = 0xFFFFFF
 """A packet of this length goes on in the next."""
+_LARGEST_ROW = 2**31 - 1
 _SHORT = 0xFA
 """The longest length that is its own byte."""
 _ERROR = 0xFF
@@ -246,6 +248,8 @@ class _Reader:
             self._restart()
             at = 0
         row = b"".join(parts)
+        if len(row) > _LARGEST_ROW:
+            raise InputError("a row of more than 2 GiB can not be read; leave a column out")
         return np.frombuffer(row, np.uint8), np.array([0], np.int64), np.array([len(row)], np.int64)
 
     def _want(self, size: int) -> None:

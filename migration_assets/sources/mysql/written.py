@@ -8,12 +8,16 @@ from contextlib import suppress
 
 import pymysql
 
-from migration_assets.sources.mysql.connect import Connection, rows, text
+from migration_assets.sources.mysql.connect import Connection, literal, rows, text
 
 _TABLES = (
     "SELECT TABLE_NAME, ENGINE, CREATE_TIME, UPDATE_TIME, AUTO_INCREMENT,"
     " COALESCE(UPDATE_TIME >= NOW() - INTERVAL 1 SECOND, 0)"
     " FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() ORDER BY TABLE_NAME"
+)
+_MADE = (
+    "SELECT TABLE_NAME, CREATE_TIME FROM information_schema.TABLES"
+    " WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE <> 'VIEW'"
 )
 _STARTED = "SELECT UNIX_TIMESTAMP() - VARIABLE_VALUE FROM {} WHERE VARIABLE_NAME = 'UPTIME'"
 """A server that started anew has forgotten when its tables were written."""
@@ -40,6 +44,17 @@ def token(connection: Connection) -> str:
         # Another write within that second would leave all of it as it is.
         return uuid.uuid4().hex
     return hashlib.sha256(repr([_started(connection), *tables]).encode()).hexdigest()[:32]
+
+
+def made(connection: Connection) -> dict[str, str]:
+    """Table -> when it was made; a table that takes another's name brings its own time along."""
+    return {text(name): text(time) for name, time in rows(connection, _MADE)}
+
+
+def made_now(connection: Connection, table: str) -> str | None:
+    """The same of the one table that has this name now, None if none has."""
+    found = rows(connection, f"{_MADE} AND TABLE_NAME = {literal(table)}")
+    return text(found[0][1]) if found else None
 
 
 def writers(connection: Connection) -> int:
