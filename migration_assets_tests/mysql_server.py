@@ -241,6 +241,9 @@ def private_server(*options: str) -> Iterator[PrivateServer]:
     data = folder / "data"
     # The server refuses to be root unless told; as anybody else it can be nobody else.
     common = ["--no-defaults", f"--datadir={data}", *(["--user=root"] if os.getuid() == 0 else [])]
+    # A server that starts removes what others have in a folder for temporary tables they share.
+    (folder / "tmp").mkdir()
+    common.append(f"--tmpdir={folder / 'tmp'}")
     made = subprocess.run(
         [
             *(_program("mariadb-install-db") or "", *common, "--skip-test-db"),
