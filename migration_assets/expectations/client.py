@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from migration_assets.postgres.connect import Target
 
 START_TIMEOUT = 300.0
-"""Seconds; the import takes three on an idle machine, and stands back behind others."""
+"""Seconds; the import takes three on an idle machine."""
 
 RUN_TIMEOUT = 3600.0
 """Seconds for one table: its suite is a few scans, but the user's own may be slow."""

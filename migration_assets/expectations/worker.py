@@ -28,9 +28,6 @@ HEAVY_AND_UNUSED = frozenset({"scipy.stats", "altair"})
 ABSENT = ("pyarrow",)
 """Imported by pandas only if it is there, and of no use to the suites: 40 MB."""
 
-NICENESS = 10
-"""Where there are processors enough it makes no difference."""
-
 
 class _LazyFinder(importlib.abc.MetaPathFinder):
     """Loads HEAVY_AND_UNUSED only when something in them is used (importlib.util.LazyLoader)."""
@@ -67,8 +64,6 @@ def main() -> None:
     """Answer requests until stdin ends."""
     # The parent decides when to stop; Ctrl-C reaches the whole process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # It imports what is needed late in a run: the reading of the source comes first.
-    os.nice(NICENESS)
     answers = _answers_only_on_stdout()
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     never_import(*ABSENT)
