@@ -9,7 +9,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import click
@@ -24,6 +24,7 @@ from migration_assets.errors import BrokenOffError, InputError
 from migration_assets.expectations.client import ExpectationsWorker
 from migration_assets.run_folder import RunFolder
 
+WORKER_NICENESS = 5
 ARTEFACTS = ("evidence.json", "report.html", "plan.json", "ledger.parquet", "quarantine.parquet")
 
 
@@ -75,6 +76,10 @@ def run_job(
 
     run_id = str(uuid.uuid4())
     folder = migration.run_folder(run_id)
+    if worker.pid is not None:
+        with suppress(OSError):
+            # It imports what is needed late: the reading of the source comes first.
+            os.setpriority(os.PRIO_PROCESS, worker.pid, WORKER_NICENESS)
     try:
         with (
             run_lock.held(migration, run_id, job),
